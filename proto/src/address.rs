@@ -1,0 +1,68 @@
+//! Who talks to whom: 5-tuples and the canonical form of addresses.
+
+use core::net::{IpAddr, SocketAddr};
+use serde::{Deserialize, Serialize};
+
+/// The transport protocol between a client and the server (RFC 8656 section 3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Transport {
+    /// UDP.
+    Udp,
+    /// TCP.
+    Tcp,
+}
+
+impl Transport {
+    /// Whether the client is reached over a byte stream, where `ChannelData` is padded
+    /// (RFC 8656 section 12.5).
+    pub const fn is_stream(self) -> bool {
+        matches!(self, Self::Tcp)
+    }
+}
+
+/// A client's address and port, our address and port, and the protocol between them
+/// (RFC 8656 section 2): what an allocation is known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct FiveTuple {
+    /// The protocol.
+    pub transport: Transport,
+    /// Our side: the address that the packet was sent to.
+    pub local: SocketAddr,
+    /// The client's side.
+    pub remote: SocketAddr,
+}
+
+/// A client as a packet arrived from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Client {
+    /// Its 5-tuple.
+    pub tuple: FiveTuple,
+    /// Which worker holds its connection. The core only repeats it in what it sends there;
+    /// it means nothing for UDP, where every worker can send.
+    pub hand: u16,
+}
+
+/// `address` with an IPv4-mapped IPv6 address turned into the IPv4 address that it is.
+/// Every address is brought into this form once, where it enters.
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// An address family as TURN attributes name it (RFC 8656 section 18.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Family {
+    /// IPv4, 0x01.
+    V4,
+    /// IPv6, 0x02.
+    V6,
+}
+
+impl Family {
+    /// The family of `ip`.
+    pub const fn of(ip: IpAddr) -> Self {
+        match ip {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+}
