@@ -1,1 +1,3 @@
+//! vizard: a TURN relay that keeps callers' addresses from each other.
 
+pub mod telemetry;
