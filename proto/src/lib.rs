@@ -3,6 +3,11 @@
 //! The TURN core of vizard.
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 pub mod address;
+pub mod channel_data;
+pub mod framing;
+pub mod stun;
 pub mod time;
