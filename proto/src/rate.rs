@@ -2,6 +2,7 @@
 //! prefix gets.
 
 use core::num::NonZeroU32;
+use serde::{Deserialize, Serialize};
 
 use crate::contract::AllocationId;
 use crate::hash::{self, Map};
@@ -10,7 +11,7 @@ use crate::time::Timestamp;
 const NANOS_PER_SEC: u64 = 1_000_000_000;
 
 /// A bucket that fills at a steady rate. It counts in nanoseconds' worth of its rate.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Bucket {
     /// The bucket is full again at this time; how far that lies ahead is what was taken.
     full_at: Timestamp,
@@ -28,11 +29,6 @@ impl Bucket {
         }
         self.full_at = Timestamp::from_nanos(full_at);
         true
-    }
-
-    /// Whether nothing is missing.
-    pub(crate) fn is_full(&self, now: Timestamp) -> bool {
-        self.full_at <= now
     }
 }
 
@@ -106,8 +102,6 @@ mod tests {
         now = now + Duration::from_nanos(250);
         let granted = (0..1000).filter(|_| bucket.take(now, 100, 1000)).count();
         assert_eq!(granted, 2);
-        assert!(!bucket.is_full(now));
-        assert!(bucket.is_full(now + Duration::from_nanos(1000)));
     }
 
     #[test]

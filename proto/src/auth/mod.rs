@@ -1,6 +1,7 @@
 //! Long-term authentication (RFC 8489 section 9.2) with credentials that need no look-up.
 
-mod keys;
+pub(crate) mod keys;
+pub mod login;
 pub mod nonce;
 pub mod ticket;
 

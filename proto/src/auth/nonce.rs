@@ -32,8 +32,14 @@ pub struct Nonces {
 impl Nonces {
     /// Nonces under `secret`, good for `lifetime_secs` (16 seconds to 100 hours, rounded to 16 seconds).
     pub fn new(secret: [u8; 32], lifetime_secs: u64) -> Self {
-        let lifetime_units = (lifetime_secs / UNIT_SECS).clamp(1, 22_500);
-        Self { secret, lifetime_units }
+        let mut nonces = Self { secret, lifetime_units: 1 };
+        nonces.set_lifetime(lifetime_secs);
+        nonces
+    }
+
+    /// From here on they are good for `lifetime_secs`.
+    pub fn set_lifetime(&mut self, lifetime_secs: u64) {
+        self.lifetime_units = (lifetime_secs / UNIT_SECS).clamp(1, 22_500);
     }
 
     /// A nonce for `source` at `unix_secs`.
