@@ -2,8 +2,8 @@
 //! workers.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use vizard_proto::Relay;
@@ -31,13 +31,15 @@ pub(super) struct Brain {
     origin: Instant,
     /// [`Relay::poll_timeout`] in nanoseconds, as of the last time that the lock was held.
     deadline: AtomicU64,
+    /// Entries of the first worker's table.
+    forwards: AtomicUsize,
     limits: Mutex<Limits>,
     limits_version: AtomicU64,
     stopping: AtomicBool,
     locks: Locks,
     /// TCP connections of all workers together.
     pub(super) quota: Quota,
-    pub(super) metrics: Metrics,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 struct State {
@@ -79,7 +81,7 @@ impl Brain {
         mailboxes: Box<[Mailbox]>,
         quota: Quota,
         report: Reporter,
-        metrics: Metrics,
+        metrics: Arc<Metrics>,
     ) -> Self {
         let gauges = [metrics.allocations.of(["v4"]), metrics.allocations.of(["v6"])];
         Self {
@@ -93,6 +95,7 @@ impl Brain {
             report,
             origin,
             deadline: AtomicU64::new(Timestamp::NEVER.as_nanos()),
+            forwards: AtomicUsize::new(0),
             limits: Mutex::new(limits),
             limits_version: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
@@ -194,6 +197,12 @@ impl Brain {
         (self.report)(Report::Usage(allocation, usage));
     }
 
+    /// How many forwarding entries there are, as one worker sees it.
+    pub(super) fn note_forwards(&self, count: usize) {
+        self.forwards.store(count, Ordering::Relaxed);
+        self.metrics.forwards.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
     pub(super) fn mailbox(&self, hand: u16) -> Option<&Mailbox> {
         self.mailboxes.get(usize::from(hand))
     }
@@ -214,7 +223,7 @@ impl Brain {
         Load {
             allocations: state.relay.allocation_count(),
             calls: state.relay.call_count(),
-            forwards: state.relay.forward_count(),
+            forwards: self.forwards.load(Ordering::Relaxed),
         }
     }
 
