@@ -69,6 +69,11 @@ impl Exits {
         });
     }
 
+    /// Forgets the datagrams that [`Self::pass_on`] has gathered.
+    pub(super) fn discard(&mut self) {
+        self.datagrams.discard();
+    }
+
     /// Sends what the relay wants delivered; `packet` is where the packet that it came in lies in
     /// the arena.
     pub(super) fn deliver(&mut self, delivery: &Delivery, arena: &[u8], packet: Range<usize>) {

@@ -73,6 +73,8 @@ pub(super) struct Worker {
     /// read from a connection lies at the start.
     arena: Box<[u8]>,
     ancillary: Ancillary,
+    /// The connection whose messages are being dealt with.
+    serving: Option<usize>,
     next_tick: Timestamp,
 }
 
@@ -91,6 +93,7 @@ impl Worker {
             exits: Exits::new(hand, Arc::clone(&brain), sockets, connections),
             arena: vec![0; BATCH * SLOT].into_boxed_slice(),
             ancillary: Ancillary::new(),
+            serving: None,
             next_tick: brain.now() + TICK,
             brain,
         }
@@ -101,14 +104,24 @@ impl Worker {
     pub(super) fn run(mut self) {
         while !self.brain.is_stopping() {
             if catch_unwind(AssertUnwindSafe(|| self.turn())).is_err() {
-                self.brain.metrics.worker_panics.inc();
-                if let Some(mailbox) = self.brain.mailbox(self.hand) {
-                    mailbox.demand_rebuild();
-                }
+                self.recover();
             }
         }
         self.desk.report_usage();
         self.exits.counters.flush();
+    }
+
+    /// Nothing half done may go out: not what waits to be sent, not by a table that may be wrong,
+    /// not from a connection that has lost its rhythm.
+    fn recover(&mut self) {
+        self.brain.metrics.worker_panics.inc();
+        self.exits.discard();
+        if let Some(place) = self.serving.take() {
+            self.exits.connections.doom(place, Closed::Failed);
+        }
+        if let Some(mailbox) = self.brain.mailbox(self.hand) {
+            mailbox.demand_rebuild();
+        }
     }
 
     fn turn(&mut self) {
@@ -214,6 +227,7 @@ impl Worker {
     /// Deals with the messages in the first `len` bytes of the arena, which came from a connection.
     fn read_messages(&mut self, place: usize, from: &Client, len: usize) {
         let now = self.brain.now();
+        self.serving = Some(place);
         self.desk.catch_up();
         let mut start = 0;
         while self.exits.connections.is_open(place) {
@@ -229,6 +243,7 @@ impl Worker {
         }
         self.exits.flush(&self.arena);
         self.exits.connections.keep(place, &self.arena[start..len]);
+        self.serving = None;
     }
 
     fn keep_time(&mut self) {

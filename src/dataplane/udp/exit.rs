@@ -82,6 +82,11 @@ impl Exit {
         Ok(())
     }
 
+    /// Forgets what waits.
+    pub(crate) fn discard(&mut self) {
+        self.len = 0;
+    }
+
     /// Sends what waits. `outcome` hears for each datagram how long it was and what became of it.
     pub(crate) fn flush(
         &mut self,
