@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use ahash::RandomState;
 use vizard_proto::address::Client;
 use vizard_proto::channel_data::{self, Kind};
 use vizard_proto::contract::{AllocationId, DropReason, Usage, Verdict};
@@ -28,7 +27,7 @@ pub(super) struct Desk {
     limits_version: u64,
     table: ForwardTable,
     /// Traffic that went through the relay or by entries that are gone, since the last report.
-    usage: HashMap<AllocationId, Usage, RandomState>,
+    usage: HashMap<AllocationId, Usage>,
     answer: Box<[u8; ANSWER]>,
 }
 
@@ -40,7 +39,7 @@ impl Desk {
             gate,
             limits_version: 0,
             table,
-            usage: HashMap::default(),
+            usage: HashMap::new(),
             answer: Box::new([0; ANSWER]),
         }
     }

@@ -176,8 +176,6 @@ fn mark(socket: &SockRef<'_>, address: SocketAddr) -> io::Result<()> {
 
 /// Sets an accepted connection up.
 pub(super) fn prepare_stream(stream: &mio::net::TcpStream) -> io::Result<()> {
-    let socket = SockRef::from(&stream.as_fd());
-    let local = stream.local_addr()?;
-    socket.set_tcp_nodelay(true)?;
-    mark(&SockRef::from(&stream.as_fd()), local)
+    stream.set_nodelay(true)?;
+    mark(&SockRef::from(&stream.as_fd()), stream.local_addr()?)
 }

@@ -11,6 +11,7 @@ mod brain;
 mod counters;
 mod desk;
 mod exits;
+mod hash;
 mod listen;
 mod mailbox;
 mod stream;

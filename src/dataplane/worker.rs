@@ -82,7 +82,7 @@ impl Worker {
     pub(super) fn new(seat: Seat, registry: mio::Registry, brain: Arc<Brain>, desk: Desk) -> Self {
         let Seat { hand, poll, sockets, listeners } = seat;
         let first_connection = FIRST_SOCKET + sockets.len() + listeners.len();
-        let connections = Connections::new(hand, registry, first_connection);
+        let connections = Connections::new(hand, registry, first_connection, brain.quota.patience());
         Self {
             hand,
             poll,
@@ -142,7 +142,8 @@ impl Worker {
 
     /// Sleeps until something happens, and notes what.
     fn wait(&mut self) {
-        if let Err(error) = self.poll.poll(&mut self.events, Some(self.patience())) {
+        let patience = self.patience();
+        if let Err(error) = self.poll.poll(&mut self.events, Some(patience)) {
             if error.kind() != io::ErrorKind::Interrupted {
                 self.exits.counters.trouble(Trouble::Poll);
                 std::thread::sleep(Duration::from_millis(10));

@@ -5,7 +5,6 @@ use std::io::{self, ErrorKind, IoSlice, Read, Write};
 
 use mio::net::TcpStream;
 use vizard_proto::address::{Client, FiveTuple};
-use vizard_proto::time::Timestamp;
 
 use crate::dataplane::worker::SLOT;
 
@@ -61,8 +60,6 @@ pub(super) struct Connection {
     client: Client,
     /// Tells it from another one that had the same place before.
     pub(super) serial: u64,
-    /// When to look whether it has an allocation.
-    pub(super) check_at: Timestamp,
     /// Whether it is in the list of those that have something to read.
     pub(super) is_ready: bool,
     /// Whether it is to be closed at the end of the turn.
@@ -74,17 +71,11 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(
-        stream: TcpStream,
-        client: Client,
-        serial: u64,
-        check_at: Timestamp,
-    ) -> Self {
+    pub(super) fn new(stream: TcpStream, client: Client, serial: u64) -> Self {
         Self {
             stream,
             client,
             serial,
-            check_at,
             is_ready: false,
             is_doomed: false,
             rest: Box::new([0; SLOT]),

@@ -1,7 +1,7 @@
 //! TCP (RFC 8656 section 2.1): listeners and the connections of one worker.
 //!
 //! A connection belongs to the worker that accepted it. It must hold an allocation: it is looked at
-//! every 30 seconds and closed if it holds none, whatever else the client may be sending.
+//! regularly and closed if it holds none, whatever else the client may be sending.
 
 mod connection;
 mod quota;
@@ -19,14 +19,12 @@ use vizard_proto::time::Timestamp;
 
 use super::brain::Brain;
 use super::counters::{Closed, Counters, Loss, Purpose, Trouble};
-use super::listen;
+use super::{hash, listen};
 use connection::{Connection, Filled, Sent, Urgency};
 
 pub use quota::ConnectionLimits;
 pub(super) use quota::Quota;
 
-/// How long a connection may be without an allocation before it is closed, at most twice this.
-const CHECK_EVERY: Duration = Duration::from_secs(30);
 /// How long no connection is accepted after the system had no resources for one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How many connections a listener takes in one turn.
@@ -92,6 +90,7 @@ pub(super) struct Connections {
     hand: u16,
     registry: Registry,
     first_token: usize,
+    patience: Duration,
     places: Vec<Option<Connection>>,
     free: Vec<usize>,
     by_tuple: HashMap<FiveTuple, usize, RandomState>,
@@ -104,14 +103,21 @@ pub(super) struct Connections {
 
 impl Connections {
     /// `hand` is the worker's index; tokens from `first_token` on are its connections'.
-    pub(super) fn new(hand: u16, registry: Registry, first_token: usize) -> Self {
+    /// A connection may be without an allocation for `patience`, at most twice that.
+    pub(super) fn new(
+        hand: u16,
+        registry: Registry,
+        first_token: usize,
+        patience: Duration,
+    ) -> Self {
         Self {
             hand,
             registry,
             first_token,
+            patience,
             places: Vec::new(),
             free: Vec::new(),
-            by_tuple: HashMap::default(),
+            by_tuple: HashMap::with_hasher(hash::state()),
             ready: VecDeque::new(),
             doomed: Vec::new(),
             checks: VecDeque::new(),
@@ -153,13 +159,11 @@ impl Connections {
         if let Err(limit) = brain.quota.take(tuple.remote.ip()) {
             return counters.closed(limit);
         }
-        match self.place(stream, tuple, now) {
-            Ok(()) => brain.metrics.tcp_connections.inc(),
-            Err(_) => {
-                brain.quota.release(tuple.remote.ip());
-                counters.trouble(Trouble::Accept);
-            }
+        if self.place(stream, tuple, now).is_err() {
+            brain.quota.release(tuple.remote.ip());
+            return counters.trouble(Trouble::Accept);
         }
+        brain.metrics.tcp_connections.inc();
     }
 
     fn place(&mut self, mut stream: TcpStream, tuple: FiveTuple, now: Timestamp) -> io::Result<()> {
@@ -169,15 +173,14 @@ impl Connections {
         stream.register(&self.registry, token, Interest::READABLE | Interest::WRITABLE)?;
         self.last_serial += 1;
         let client = Client { tuple, hand: self.hand };
-        let check_at = now + CHECK_EVERY;
-        let connection = Connection::new(stream, client, self.last_serial, check_at);
+        let connection = Connection::new(stream, client, self.last_serial);
         if self.free.pop().is_some() {
             self.places[place] = Some(connection);
         } else {
             self.places.push(Some(connection));
         }
         self.by_tuple.insert(tuple, place);
-        self.checks.push_back((check_at, place, self.last_serial));
+        self.checks.push_back((now + self.patience, place, self.last_serial));
         Ok(())
     }
 
@@ -314,7 +317,7 @@ impl Connections {
                 continue;
             }
             if brain.has_allocation(now, connection.tuple()) {
-                self.checks.push_back((now + CHECK_EVERY, place, serial));
+                self.checks.push_back((now + self.patience, place, serial));
             } else {
                 self.doom(place, Closed::NoAllocation);
             }

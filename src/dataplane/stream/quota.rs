@@ -4,8 +4,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
-
-use ahash::RandomState;
+use std::time::Duration;
 
 use crate::dataplane::counters::Closed;
 
@@ -16,11 +15,13 @@ pub struct ConnectionLimits {
     pub total: usize,
     /// Connections from one source prefix (/24, /64).
     pub per_prefix: usize,
+    /// How long one may be without an allocation; it is closed after at most twice this.
+    pub without_allocation: Duration,
 }
 
 impl Default for ConnectionLimits {
     fn default() -> Self {
-        Self { total: 10_000, per_prefix: 512 }
+        Self { total: 10_000, per_prefix: 512, without_allocation: Duration::from_secs(30) }
     }
 }
 
@@ -33,12 +34,17 @@ pub(crate) struct Quota {
 #[derive(Default)]
 struct Taken {
     total: usize,
-    by_prefix: HashMap<u64, usize, RandomState>,
+    by_prefix: HashMap<u64, usize>,
 }
 
 impl Quota {
     pub(crate) fn new(limits: ConnectionLimits) -> Self {
         Self { limits, taken: Mutex::default() }
+    }
+
+    /// How long a connection may be without an allocation.
+    pub(crate) fn patience(&self) -> Duration {
+        self.limits.without_allocation
     }
 
     /// Takes a place for a connection from `source`, or says which limit is reached.
@@ -85,13 +91,17 @@ fn prefix(source: IpAddr) -> u64 {
 mod tests {
     use super::*;
 
+    fn limited(total: usize, per_prefix: usize) -> Quota {
+        Quota::new(ConnectionLimits { total, per_prefix, ..ConnectionLimits::default() })
+    }
+
     fn ip(text: &str) -> IpAddr {
         text.parse().expect("an address")
     }
 
     #[test]
     fn a_prefix_cannot_take_all_places() {
-        let quota = Quota::new(ConnectionLimits { total: 3, per_prefix: 2 });
+        let quota = limited(3, 2);
         assert_eq!(quota.take(ip("192.0.2.1")), Ok(()));
         assert_eq!(quota.take(ip("192.0.2.200")), Ok(()));
         assert_eq!(quota.take(ip("192.0.2.7")), Err(Closed::PrefixLimit));
@@ -101,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_place_can_be_taken_again() {
-        let quota = Quota::new(ConnectionLimits { total: 1, per_prefix: 1 });
+        let quota = limited(1, 1);
         assert_eq!(quota.take(ip("192.0.2.1")), Ok(()));
         quota.release(ip("192.0.2.1"));
         assert_eq!(quota.take(ip("192.0.2.2")), Ok(()));

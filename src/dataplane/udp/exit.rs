@@ -17,6 +17,7 @@ use vizard_proto::address::{Family, FiveTuple};
 
 use super::Socket;
 use crate::dataplane::counters::Loss;
+use crate::dataplane::hash;
 use crate::dataplane::worker::BATCH;
 
 /// A worker's sending side. Datagrams that lie in the worker's arena are noted by
@@ -40,7 +41,8 @@ struct Waiting {
 
 impl Exit {
     pub(crate) fn new(sockets: &[Socket]) -> Self {
-        let by_local = sockets.iter().enumerate().map(|(index, it)| (it.bound(), index)).collect();
+        let mut by_local = HashMap::with_hasher(hash::state());
+        by_local.extend(sockets.iter().enumerate().map(|(index, it)| (it.bound(), index)));
         let v4 = cmsg_space!(libc::in_pktinfo);
         let v6 = cmsg_space!(libc::in6_pktinfo);
         let nothing = Waiting {
