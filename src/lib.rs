@@ -1,3 +1,4 @@
 //! vizard: a TURN relay that keeps callers' addresses from each other.
 
+pub mod config;
 pub mod telemetry;
