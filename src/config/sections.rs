@@ -91,8 +91,8 @@ impl Relay {
                 "a DNS name such as relay.example.org, or an empty string",
                 |name: &String| name.is_empty() || is_host_name(name),
             ),
-            udp: s.key("udp", d.udp, listeners, all_different),
-            tcp: s.key("tcp", d.tcp, listeners, all_different),
+            udp: s.key("udp", d.udp, listeners, |list: &Vec<_>| all_different(list)),
+            tcp: s.key("tcp", d.tcp, listeners, |list: &Vec<_>| all_different(list)),
             workers: s.key(
                 "workers",
                 d.workers,
@@ -117,7 +117,7 @@ impl Relay {
     }
 }
 
-fn all_different(listeners: &Vec<SocketAddr>) -> bool {
+fn all_different(listeners: &[SocketAddr]) -> bool {
     let same = |a: &SocketAddr, b: &SocketAddr| a == b && a.port() != 0;
     listeners
         .iter()
@@ -326,8 +326,8 @@ impl Policy {
             ticket_ttl: s.key(
                 "ticket_ttl",
                 d.ticket_ttl,
-                "a length of time of 1m to 1d, such as \"2h\"",
-                |ttl| (Period::from_secs(60)..=ONE_DAY).contains(ttl),
+                "a length of time of 30s to 1d, such as \"2h\"",
+                |ttl| (Period::from_secs(30)..=ONE_DAY).contains(ttl),
             ),
         };
         s.finish();
