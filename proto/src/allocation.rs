@@ -97,18 +97,26 @@ pub(crate) struct Channel {
 
 impl Allocation {
     pub(crate) fn permits(&self, now: Timestamp, ip: IpAddr) -> bool {
-        self.permissions.iter().any(|permission| permission.ip == ip && now < permission.expires_at)
+        self.permissions
+            .iter()
+            .any(|permission| permission.ip == ip && now < permission.expires_at)
     }
 
     pub(crate) fn permit(&mut self, ip: IpAddr, expires_at: Timestamp) {
-        match self.permissions.iter_mut().find(|permission| permission.ip == ip) {
+        match self
+            .permissions
+            .iter_mut()
+            .find(|permission| permission.ip == ip)
+        {
             Some(permission) => permission.expires_at = expires_at,
             None => self.permissions.push(Permission { ip, expires_at }),
         }
     }
 
     pub(crate) fn channel(&self, number: ChannelNumber) -> Option<&Channel> {
-        self.channels.iter().find(|channel| channel.number == number)
+        self.channels
+            .iter()
+            .find(|channel| channel.number == number)
     }
 
     pub(crate) fn channel_to(&self, peer: SocketAddr) -> Option<&Channel> {
@@ -121,7 +129,10 @@ impl Allocation {
 
     /// The earliest time at which something of this allocation ends.
     pub(crate) fn next_deadline(&self) -> Timestamp {
-        let permissions = self.permissions.iter().map(|permission| permission.expires_at);
+        let permissions = self
+            .permissions
+            .iter()
+            .map(|permission| permission.expires_at);
         let channels = self.channels.iter().map(|channel| channel.expires_at);
         permissions
             .chain(channels)

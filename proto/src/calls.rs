@@ -4,8 +4,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
-use crate::auth::keys::userhash;
 use crate::auth::ticket::{CallId, Ticket};
+use crate::auth::userhash;
 use crate::contract::{AllocationId, Scope};
 use crate::hash::{self, Map};
 use crate::time::Timestamp;
@@ -24,7 +24,9 @@ pub(crate) struct Call {
 
 impl Call {
     fn is_revoked(&self, ticket: &Ticket) -> bool {
-        self.revoked.iter().any(|scope| scope.covers(ticket.party, ticket.device))
+        self.revoked
+            .iter()
+            .any(|scope| scope.covers(ticket.party, ticket.device))
     }
 }
 
@@ -58,7 +60,9 @@ impl Calls {
     }
 
     pub(crate) fn is_revoked(&self, ticket: &Ticket) -> bool {
-        self.calls.get(&ticket.call).is_some_and(|call| call.is_revoked(ticket))
+        self.calls
+            .get(&ticket.call)
+            .is_some_and(|call| call.is_revoked(ticket))
     }
 
     /// The username whose USERHASH this is, if its call was opened here.
@@ -74,7 +78,8 @@ impl Calls {
         usernames: Vec<String>,
     ) {
         for name in &usernames {
-            self.names.insert(userhash(name.as_bytes(), realm), name.clone());
+            self.names
+                .insert(userhash(name.as_bytes(), realm), name.clone());
         }
         let call = self.calls.entry(id).or_default();
         call.until = call.until.max(until);
@@ -133,7 +138,11 @@ impl Calls {
 
     /// Every call, ordered by its id.
     pub(crate) fn export(&self) -> Vec<(CallId, Call)> {
-        let mut calls: Vec<_> = self.calls.iter().map(|(id, call)| (*id, call.clone())).collect();
+        let mut calls: Vec<_> = self
+            .calls
+            .iter()
+            .map(|(id, call)| (*id, call.clone()))
+            .collect();
         calls.sort_unstable_by_key(|(id, _)| *id);
         calls
     }
@@ -142,7 +151,8 @@ impl Calls {
     pub(crate) fn import(&mut self, realm: &[u8], calls: Vec<(CallId, Call)>) {
         for (id, call) in calls {
             for name in &call.usernames {
-                self.names.insert(userhash(name.as_bytes(), realm), name.clone());
+                self.names
+                    .insert(userhash(name.as_bytes(), realm), name.clone());
             }
             self.open += usize::from(call.open);
             self.calls.insert(id, call);

@@ -4,11 +4,10 @@
 //! let through has shown a nonce, so it receives what is sent to its source address; who is not
 //! gets at most one small answer, within its source prefix's budget, and leaves no state behind.
 
+use ahash::RandomState;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
-use ahash::RandomState;
-use core::hash::BuildHasher;
 use core::net::IpAddr;
 
 use crate::address::Client;
@@ -81,9 +80,8 @@ impl Gate {
         bytes: &[u8],
         out: &mut [u8],
     ) -> Admission {
-        let message = match Message::parse(bytes) {
-            Ok(message) => message,
-            Err(_) => return self.refuse_malformed(now, from, bytes, out),
+        let Ok(message) = Message::parse(bytes) else {
+            return self.refuse_malformed(now, from, bytes, out);
         };
         match (message.class(), message.method()) {
             (Class::Indication, Method::SEND) | (Class::Request, Method::BINDING) => {
@@ -126,7 +124,10 @@ impl Gate {
     ) -> Result<(), Refusal> {
         let claims = Claims::read(message)?;
         let source = from.tuple.remote.ip();
-        if self.nonces.verify(claims.nonce(), self.clock.unix_secs(now), source) {
+        if self
+            .nonces
+            .verify(claims.nonce(), self.clock.unix_secs(now), source)
+        {
             Ok(())
         } else {
             Err(Refusal::StaleNonce)
@@ -159,7 +160,9 @@ impl Gate {
             answer.bytes(AttributeType::NONCE, &nonce);
             answer.bytes(AttributeType::PASSWORD_ALGORITHMS, &PASSWORD_ALGORITHMS);
         }
-        answer.finish().map_or(Admission::Drop(DropReason::NoRoom), Admission::Answer)
+        answer
+            .finish()
+            .map_or(Admission::Drop(DropReason::NoRoom), Admission::Answer)
     }
 
     /// Takes one unauthenticated answer out of the budget of `source`'s prefix.
@@ -174,8 +177,13 @@ impl Gate {
 
 /// The methods of a client that must authenticate (RFC 8656 section 5).
 fn needs_login(method: Method) -> bool {
-    [Method::ALLOCATE, Method::REFRESH, Method::CREATE_PERMISSION, Method::CHANNEL_BIND]
-        .contains(&method)
+    [
+        Method::ALLOCATE,
+        Method::REFRESH,
+        Method::CREATE_PERMISSION,
+        Method::CHANNEL_BIND,
+    ]
+    .contains(&method)
 }
 
 /// Unauthenticated answers per source prefix, in a table of fixed size: prefixes that fall on the
@@ -203,7 +211,9 @@ impl AnswerBudget {
 
     fn set_limits(&mut self, limits: &Limits) {
         self.cost = 1_000_000_000 / u64::from(limits.answers_per_second.max(1));
-        self.depth = self.cost.saturating_mul(u64::from(limits.answers_burst.max(1)));
+        self.depth = self
+            .cost
+            .saturating_mul(u64::from(limits.answers_burst.max(1)));
     }
 
     fn take(&mut self, now: Timestamp, source: IpAddr) -> bool {

@@ -59,6 +59,8 @@
 //! [`gate::Gate`] turns strangers away, [`forward::ForwardTable`] passes media on.
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 pub mod address;
 mod allocation;

@@ -80,7 +80,10 @@ impl MaskPool {
 }
 
 /// A host of the network other than its first and last address, if it has others.
-#[expect(clippy::cast_possible_truncation, reason = "the remainder is below 2^32")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the remainder is below 2^32"
+)]
 fn host_v4(net: Ipv4Net, random: u128) -> Ipv4Addr {
     let size = 1_u64 << (32 - net.prefix_len());
     let offset = match size {
@@ -98,7 +101,10 @@ fn host_v6(net: Ipv6Net, random: u128) -> Ipv6Addr {
     Ipv6Addr::from_bits(net.network().to_bits() | host.max(u128::from(bits > 0)))
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the remainder is below 2^16")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the remainder is below 2^16"
+)]
 fn port(random: u128, even: bool) -> u16 {
     let span = u32::from(u16::MAX - FIRST_PORT) + 1;
     let port = FIRST_PORT + (random as u32 % span) as u16;
@@ -125,11 +131,15 @@ mod tests {
         let (v4, v6) = (pool.pool_v4.expect("set"), pool.pool_v6.expect("set"));
         for index in 0..2000 {
             let owner = AllocationId(index);
-            let a = pool.assign(&mut rng, Family::V4, false, owner).expect("free");
-            let b = pool.assign(&mut rng, Family::V6, true, owner).expect("free");
+            let a = pool
+                .assign(&mut rng, Family::V4, false, owner)
+                .expect("free");
+            let b = pool
+                .assign(&mut rng, Family::V6, true, owner)
+                .expect("free");
             assert!(matches!(a.ip(), IpAddr::V4(ip) if v4.contains(&ip)));
             assert!(matches!(b.ip(), IpAddr::V6(ip) if v6.contains(&ip)));
-            assert!(a.port() >= FIRST_PORT && b.port() % 2 == 0);
+            assert!(a.port() >= FIRST_PORT && b.port().is_multiple_of(2));
             assert_eq!(pool.owner(a), Some(owner));
         }
         assert_eq!(pool.owners.len(), 4000);
@@ -140,18 +150,26 @@ mod tests {
         let mut rng = Rng::new([5; 32], "test");
         let mut pool = pool("198.18.0.1/32", "2001:2::1/128");
         let mut given = 0;
-        while pool.assign(&mut rng, Family::V4, false, AllocationId(given)).is_some() {
+        while pool
+            .assign(&mut rng, Family::V4, false, AllocationId(given))
+            .is_some()
+        {
             given += 1;
         }
         assert!(given > 30_000, "{given} of 64512");
-        assert!(pool.assign(&mut rng, Family::V6, false, AllocationId(0)).is_some());
+        assert!(
+            pool.assign(&mut rng, Family::V6, false, AllocationId(0))
+                .is_some()
+        );
         let edges = pool_edges("198.18.0.0/30");
         assert_eq!(edges, [1, 2]);
     }
 
     fn pool_edges(net: &str) -> Vec<u8> {
         let net: Ipv4Net = net.parse().expect("a network");
-        let mut seen: Vec<u8> = (0..100).map(|random| host_v4(net, random).octets()[3]).collect();
+        let mut seen: Vec<u8> = (0..100)
+            .map(|random| host_v4(net, random).octets()[3])
+            .collect();
         seen.sort_unstable();
         seen.dedup();
         seen

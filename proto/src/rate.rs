@@ -18,7 +18,9 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
-    pub(crate) const FULL: Self = Self { full_at: Timestamp::ZERO };
+    pub(crate) const FULL: Self = Self {
+        full_at: Timestamp::ZERO,
+    };
 
     /// Takes what takes `cost` nanoseconds to fill, if the bucket of `depth` nanoseconds has it.
     pub(crate) fn take(&mut self, now: Timestamp, cost: u64, depth: u64) -> bool {
@@ -48,11 +50,17 @@ const BURST_NANOS: u64 = NANOS_PER_SEC / 2;
 
 impl Meters {
     pub(crate) fn new(seed: [u8; 32]) -> Self {
-        Self { meters: Map::with_hasher(hash::state(seed, "meters")) }
+        Self {
+            meters: Map::with_hasher(hash::state(seed, "meters")),
+        }
     }
 
     pub(crate) fn attach(&mut self, allocation: AllocationId, kbps: NonZeroU32) {
-        let fresh = Meter { bucket: Bucket::FULL, kbps, entries: 0 };
+        let fresh = Meter {
+            bucket: Bucket::FULL,
+            kbps,
+            entries: 0,
+        };
         self.meters.entry(allocation).or_insert(fresh).entries += 1;
     }
 
@@ -70,7 +78,12 @@ impl Meters {
     }
 
     /// Whether `payload` more bytes are within the allocation's rate.
-    pub(crate) fn admit(&mut self, now: Timestamp, allocation: AllocationId, payload: usize) -> bool {
+    pub(crate) fn admit(
+        &mut self,
+        now: Timestamp,
+        allocation: AllocationId,
+        payload: usize,
+    ) -> bool {
         self.meters
             .get_mut(&allocation)
             .is_none_or(|meter| take_payload(&mut meter.bucket, now, meter.kbps, payload))

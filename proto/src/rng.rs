@@ -12,7 +12,10 @@ pub(crate) struct Rng {
 
 impl Rng {
     pub(crate) fn new(seed: [u8; 32], purpose: &str) -> Self {
-        Self { key: hmac_sha256(&seed, &[b"rng ", purpose.as_bytes()]), counter: 0 }
+        Self {
+            key: hmac_sha256(&seed, &[b"rng ", purpose.as_bytes()]),
+            counter: 0,
+        }
     }
 
     /// 32 bytes that nobody without the seed can foretell.

@@ -2,7 +2,7 @@
 
 use subtle::ConstantTimeEq;
 
-use super::keys::LongTermKey;
+use super::LongTermKey;
 use super::nonce;
 use super::ticket::{Ticket, TicketKeys};
 use crate::stun::{AttributeType, BadAttribute, Integrity, Message, PasswordAlgorithm};
@@ -65,7 +65,12 @@ impl<'a> Claims<'a> {
         let realm = message.realm()?.ok_or(Refusal::BadRequest)?;
         let nonce = message.nonce()?.ok_or(Refusal::BadRequest)?;
         let algorithm = chosen_algorithm(message, nonce)?;
-        Ok(Self { realm, nonce, user, algorithm })
+        Ok(Self {
+            realm,
+            nonce,
+            user,
+            algorithm,
+        })
     }
 
     /// The nonce.
@@ -100,16 +105,17 @@ impl<'a> Claims<'a> {
         if !ours || !message.verify_integrity(key.as_bytes()) {
             return Err(Refusal::Unauthorized);
         }
-        Ok(Login { ticket, key, integrity: message.integrity() })
+        Ok(Login {
+            ticket,
+            key,
+            integrity: message.integrity(),
+        })
     }
 }
 
 /// The password algorithm, with the protection against bidding down: whoever saw our nonce cookie
 /// and knows PASSWORD-ALGORITHMS must return the list as it was sent.
-fn chosen_algorithm(
-    message: &Message<'_>,
-    nonce: &[u8],
-) -> Result<PasswordAlgorithm, Refusal> {
+fn chosen_algorithm(message: &Message<'_>, nonce: &[u8]) -> Result<PasswordAlgorithm, Refusal> {
     if !nonce::has_cookie(nonce) {
         return Ok(PasswordAlgorithm::Md5);
     }

@@ -41,7 +41,10 @@ impl Relay {
         let wish = Wish::read(message)?;
         self.check_quotas(&login.ticket)?;
         let id = self.create(now, from, message, login, &wish)?;
-        let allocation = self.allocations.get(&id).ok_or(ErrorCode::INSUFFICIENT_CAPACITY)?;
+        let allocation = self
+            .allocations
+            .get(&id)
+            .ok_or(ErrorCode::INSUFFICIENT_CAPACITY)?;
         Ok(self.allocated(allocation))
     }
 
@@ -70,7 +73,12 @@ impl Relay {
                 other.ticket.party == ticket.party && other.ticket.device == ticket.device
             })
         };
-        let used = self.calls.members(ticket.call).iter().filter(same_ticket).count();
+        let used = self
+            .calls
+            .members(ticket.call)
+            .iter()
+            .filter(same_ticket)
+            .count();
         if used >= limits.allocations_per_ticket {
             return Err(ErrorCode::QUOTA_REACHED);
         }
@@ -114,13 +122,14 @@ impl Relay {
         self.calls.join(&ticket, ticket_ends_at, id);
         self.watch(id);
         self.watch_call(ticket.call);
-        self.outputs.push_back(Output::Event(Event::AllocationCreated {
-            allocation: id,
-            call: ticket.call,
-            party: ticket.party,
-            device: ticket.device,
-            family: wish.family,
-        }));
+        self.outputs
+            .push_back(Output::Event(Event::AllocationCreated {
+                allocation: id,
+                call: ticket.call,
+                party: ticket.party,
+                device: ticket.device,
+                family: wish.family,
+            }));
         Ok(id)
     }
 
@@ -213,7 +222,9 @@ impl Wish {
             family: family.unwrap_or(Family::V4),
             additional,
             even_port: even_port.is_some(),
-            lifetime: message.lifetime()?.map(|secs| Duration::from_secs(u64::from(secs))),
+            lifetime: message
+                .lifetime()?
+                .map(|secs| Duration::from_secs(u64::from(secs))),
         })
     }
 }

@@ -48,10 +48,10 @@ impl<'a> Answer<'a> {
         self.sign(writer)
     }
 
-    pub(super) fn success(&self, success: Success, out: &mut [u8]) -> Verdict {
+    pub(super) fn success(&self, success: &Success, out: &mut [u8]) -> Verdict {
         let mut writer = self.writer(Class::Success, out);
-        for address in success.relayed.into_iter().flatten() {
-            writer.xor_address(AttributeType::XOR_RELAYED_ADDRESS, address);
+        for address in success.relayed.iter().flatten() {
+            writer.xor_address(AttributeType::XOR_RELAYED_ADDRESS, *address);
         }
         if let Some(lifetime) = success.lifetime {
             let secs = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX);
@@ -74,7 +74,12 @@ impl<'a> Answer<'a> {
     }
 
     fn writer<'b>(&self, class: Class, out: &'b mut [u8]) -> Writer<'b> {
-        Writer::new(out, class, self.request.method(), self.request.transaction_id())
+        Writer::new(
+            out,
+            class,
+            self.request.method(),
+            self.request.transaction_id(),
+        )
     }
 
     fn sign(&self, mut writer: Writer<'_>) -> Verdict {
@@ -82,7 +87,9 @@ impl<'a> Answer<'a> {
         if self.request.has(AttributeType::FINGERPRINT) {
             writer.fingerprint();
         }
-        writer.finish().map_or(Verdict::Drop(DropReason::NoRoom), Verdict::Answer)
+        writer
+            .finish()
+            .map_or(Verdict::Drop(DropReason::NoRoom), Verdict::Answer)
     }
 }
 
@@ -107,11 +114,15 @@ fn known_to(method: Method) -> &'static [AttributeType] {
             AttributeType::RESERVATION_TOKEN,
             AttributeType::LIFETIME,
         ],
-        Method::REFRESH => &[AttributeType::LIFETIME, AttributeType::REQUESTED_ADDRESS_FAMILY],
+        Method::REFRESH => &[
+            AttributeType::LIFETIME,
+            AttributeType::REQUESTED_ADDRESS_FAMILY,
+        ],
         Method::CREATE_PERMISSION => &[AttributeType::XOR_PEER_ADDRESS],
-        Method::CHANNEL_BIND => {
-            &[AttributeType::CHANNEL_NUMBER, AttributeType::XOR_PEER_ADDRESS]
-        }
+        Method::CHANNEL_BIND => &[
+            AttributeType::CHANNEL_NUMBER,
+            AttributeType::XOR_PEER_ADDRESS,
+        ],
         _ => &[],
     }
 }

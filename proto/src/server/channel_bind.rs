@@ -42,7 +42,10 @@ impl Relay {
         number: ChannelNumber,
         peer: SocketAddr,
     ) -> Result<(), ErrorCode> {
-        let allocation = self.allocations.get(&id).ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
+        let allocation = self
+            .allocations
+            .get(&id)
+            .ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
         match (allocation.channel(number), allocation.channel_to(peer)) {
             (Some(channel), _) if channel.peer != peer => Err(ErrorCode::BAD_REQUEST),
             (_, Some(channel)) if channel.number != number => Err(ErrorCode::BAD_REQUEST),
@@ -57,9 +60,18 @@ impl Relay {
 /// Makes or renews the binding, and the permission that goes with it.
 fn bind(allocation: &mut Allocation, now: Timestamp, number: ChannelNumber, peer: SocketAddr) {
     let expires_at = now + CHANNEL_LIFETIME;
-    match allocation.channels.iter_mut().find(|channel| channel.number == number) {
+    match allocation
+        .channels
+        .iter_mut()
+        .find(|channel| channel.number == number)
+    {
         Some(channel) => channel.expires_at = expires_at,
-        None => allocation.channels.push(Channel { number, peer, expires_at, forward: None }),
+        None => allocation.channels.push(Channel {
+            number,
+            peer,
+            expires_at,
+            forward: None,
+        }),
     }
     allocation.permit(peer.ip(), now + PERMISSION_LIFETIME);
 }

@@ -48,8 +48,15 @@ impl Relay {
 
     /// Takes out every entry from and to an allocation that was just removed.
     pub(super) fn cut_circuits(&mut self, now: Timestamp, id: AllocationId, gone: &Allocation) {
-        for channel in gone.channels.iter().filter(|channel| channel.forward.is_some()) {
-            let key = ForwardKey { tuple: gone.client.tuple, channel: channel.number };
+        for channel in gone
+            .channels
+            .iter()
+            .filter(|channel| channel.forward.is_some())
+        {
+            let key = ForwardKey {
+                tuple: gone.client.tuple,
+                channel: channel.number,
+            };
             self.outputs.push_back(Output::RemoveForward(key));
         }
         for other in self.calls.members(gone.ticket.call).to_vec() {
@@ -66,7 +73,11 @@ impl Relay {
             return;
         };
         let concerned = |channel: &Channel| {
-            towards.is_none() || self.masks.owner(channel.peer).is_none_or(|owner| Some(owner) == towards)
+            towards.is_none()
+                || self
+                    .masks
+                    .owner(channel.peer)
+                    .is_none_or(|owner| Some(owner) == towards)
         };
         let changes: Vec<_> = allocation
             .channels
@@ -122,7 +133,10 @@ impl Relay {
             return;
         };
         channel.forward = wanted;
-        let key = ForwardKey { tuple, channel: channel.number };
+        let key = ForwardKey {
+            tuple,
+            channel: channel.number,
+        };
         self.outputs.push_back(match wanted {
             Some(forward) => Output::InstallForward(key, forward),
             None => Output::RemoveForward(key),

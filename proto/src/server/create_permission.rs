@@ -47,8 +47,14 @@ impl Relay {
     /// its call. Permissions are per IP, so the port does not matter here; whether a packet may
     /// pass is decided per pair when it comes.
     pub(super) fn check_peer(&self, id: AllocationId, ip: IpAddr) -> Result<(), ErrorCode> {
-        let allocation = self.allocations.get(&id).ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
-        if self.neighbours(allocation).any(|other| other.masks.has_ip(ip)) {
+        let allocation = self
+            .allocations
+            .get(&id)
+            .ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
+        if self
+            .neighbours(allocation)
+            .any(|other| other.masks.has_ip(ip))
+        {
             return has_family(allocation, ip);
         }
         Err(ErrorCode::FORBIDDEN)
@@ -60,22 +66,35 @@ impl Relay {
         id: AllocationId,
         peer: SocketAddr,
     ) -> Result<(), ErrorCode> {
-        let allocation = self.allocations.get(&id).ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
+        let allocation = self
+            .allocations
+            .get(&id)
+            .ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
         let known = self
             .neighbours(allocation)
             .any(|other| other.masks.iter().any(|address| address == peer));
-        if known { has_family(allocation, peer.ip()) } else { Err(ErrorCode::FORBIDDEN) }
+        if known {
+            has_family(allocation, peer.ip())
+        } else {
+            Err(ErrorCode::FORBIDDEN)
+        }
     }
 
     /// Whether a permission for `ip` would be one more.
     pub(super) fn needs_place(&self, id: AllocationId, ip: IpAddr) -> bool {
         self.allocations.get(&id).is_none_or(|allocation| {
-            allocation.permissions.iter().all(|permission| permission.ip != ip)
+            allocation
+                .permissions
+                .iter()
+                .all(|permission| permission.ip != ip)
         })
     }
 
     pub(super) fn check_room(&self, id: AllocationId, more: usize) -> Result<(), ErrorCode> {
-        let used = self.allocations.get(&id).map_or(0, |allocation| allocation.permissions.len());
+        let used = self
+            .allocations
+            .get(&id)
+            .map_or(0, |allocation| allocation.permissions.len());
         if used + more > self.config.limits.permissions {
             return Err(ErrorCode::INSUFFICIENT_CAPACITY);
         }

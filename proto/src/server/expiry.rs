@@ -30,11 +30,15 @@ impl Relay {
         if allocation.expires_at <= now {
             return self.end(now, id, EndReason::Expired);
         }
-        allocation.permissions.retain(|permission| now < permission.expires_at);
+        allocation
+            .permissions
+            .retain(|permission| now < permission.expires_at);
         // Entries must be taken out of the hands before their channels are forgotten.
         self.sync_circuits(now, id);
         if let Some(allocation) = self.allocations.get_mut(&id) {
-            allocation.channels.retain(|channel| now < channel.expires_at);
+            allocation
+                .channels
+                .retain(|channel| now < channel.expires_at);
         }
         self.watch(id);
     }

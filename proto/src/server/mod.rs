@@ -111,7 +111,11 @@ impl Relay {
     /// The control side wants something done.
     pub fn handle_command(&mut self, now: Timestamp, command: Command) -> Result<(), CommandError> {
         match command {
-            Command::OpenCall { call, until, usernames } => {
+            Command::OpenCall {
+                call,
+                until,
+                usernames,
+            } => {
                 if !self.has_room_for(call) {
                     return Err(CommandError::Capacity);
                 }
@@ -158,7 +162,13 @@ impl Relay {
             for channel in &allocation.channels {
                 if let Some(forward) = channel.forward {
                     let tuple = allocation.client.tuple;
-                    entry(ForwardKey { tuple, channel: channel.number }, forward);
+                    entry(
+                        ForwardKey {
+                            tuple,
+                            channel: channel.number,
+                        },
+                        forward,
+                    );
                 }
             }
         }
@@ -223,7 +233,7 @@ impl Relay {
             _ => Err(ErrorCode::BAD_REQUEST),
         };
         match done {
-            Ok(success) => answer.success(success, out),
+            Ok(success) => answer.success(&success, out),
             Err(code) => answer.error(code, out),
         }
     }
@@ -247,8 +257,14 @@ impl Relay {
 
     /// The allocation that a request other than Allocate speaks of (RFC 8656 section 5).
     fn allocation_of(&self, from: &Client, login: &Login) -> Result<AllocationId, ErrorCode> {
-        let id = self.by_tuple.get(&from.tuple).ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
-        let allocation = self.allocations.get(id).ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
+        let id = self
+            .by_tuple
+            .get(&from.tuple)
+            .ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
+        let allocation = self
+            .allocations
+            .get(id)
+            .ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
         if allocation.ticket == login.ticket {
             Ok(*id)
         } else {
@@ -285,7 +301,9 @@ impl Relay {
             answer = Writer::new(out, Class::Success, method, id);
             answer.xor_address(AttributeType::XOR_MAPPED_ADDRESS, from.tuple.remote);
         }
-        answer.finish().map_or(Verdict::Drop(DropReason::NoRoom), Verdict::Answer)
+        answer
+            .finish()
+            .map_or(Verdict::Drop(DropReason::NoRoom), Verdict::Answer)
     }
 
     fn is_masked(&self, tuple: &FiveTuple) -> bool {
@@ -312,7 +330,8 @@ impl Relay {
         let Some(allocation) = self.allocations.remove(&id) else {
             return;
         };
-        self.timers.remove(&(allocation.deadline, Timer::Allocation(id)));
+        self.timers
+            .remove(&(allocation.deadline, Timer::Allocation(id)));
         self.by_tuple.remove(&allocation.client.tuple);
         for address in allocation.masks.iter() {
             self.masks.release(address);
@@ -321,21 +340,24 @@ impl Relay {
         let ticket = allocation.ticket;
         self.calls.leave(ticket.call, id);
         self.watch_call(ticket.call);
-        self.outputs.push_back(Output::Event(Event::AllocationEnded {
-            allocation: id,
-            call: ticket.call,
-            party: ticket.party,
-            device: ticket.device,
-            reason,
-        }));
+        self.outputs
+            .push_back(Output::Event(Event::AllocationEnded {
+                allocation: id,
+                call: ticket.call,
+                party: ticket.party,
+                device: ticket.device,
+                reason,
+            }));
     }
 
     /// Moves an allocation's timer to its next deadline.
     fn watch(&mut self, id: AllocationId) {
         if let Some(allocation) = self.allocations.get_mut(&id) {
-            self.timers.remove(&(allocation.deadline, Timer::Allocation(id)));
+            self.timers
+                .remove(&(allocation.deadline, Timer::Allocation(id)));
             allocation.deadline = allocation.next_deadline();
-            self.timers.insert((allocation.deadline, Timer::Allocation(id)));
+            self.timers
+                .insert((allocation.deadline, Timer::Allocation(id)));
         }
     }
 

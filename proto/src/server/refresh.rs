@@ -21,23 +21,36 @@ impl Relay {
         let id = self.allocation_of(from, login)?;
         let family = message.requested_address_family()?;
         self.check_family(id, family)?;
-        let wanted = message.lifetime()?.map(|secs| Duration::from_secs(u64::from(secs)));
+        let wanted = message
+            .lifetime()?
+            .map(|secs| Duration::from_secs(u64::from(secs)));
         if wanted == Some(Duration::ZERO) {
             self.delete(now, id, family);
-            return Ok(Success { lifetime: wanted, ..Success::default() });
+            return Ok(Success {
+                lifetime: wanted,
+                ..Success::default()
+            });
         }
-        let allocation = self.allocations.get(&id).ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
+        let allocation = self
+            .allocations
+            .get(&id)
+            .ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
         let lifetime = self.lifetime(now, wanted, allocation.ticket_ends_at);
         if let Some(allocation) = self.allocations.get_mut(&id) {
             allocation.expires_at = now + lifetime;
         }
         self.watch(id);
-        Ok(Success { lifetime: Some(lifetime), ..Success::default() })
+        Ok(Success {
+            lifetime: Some(lifetime),
+            ..Success::default()
+        })
     }
 
     fn check_family(&self, id: AllocationId, family: Option<Family>) -> Result<(), ErrorCode> {
         let matches = |family| {
-            self.allocations.get(&id).is_some_and(|allocation| allocation.masks.of(family).is_some())
+            self.allocations
+                .get(&id)
+                .is_some_and(|allocation| allocation.masks.of(family).is_some())
         };
         match family {
             Some(family) if !matches(family) => Err(ErrorCode::FAMILY_MISMATCH),

@@ -7,7 +7,7 @@ use super::Relay;
 use super::circuit::may_meet;
 use crate::address::{Client, Family};
 use crate::allocation::Allocation;
-use crate::channel_data;
+use crate::channel_data::{self, ChannelNumber};
 use crate::contract::{AllocationId, Delivery, DropReason, Prefix, Verdict};
 use crate::rate::take_payload;
 use crate::stun::{AttributeType, Message, TransactionId, data_indication_prefix};
@@ -16,8 +16,11 @@ use core::ops::Range;
 
 /// A Send indication's comprehension-required attributes. DONT-FRAGMENT is not among them, so that
 /// an indication with it is dropped (RFC 8656 section 11.2).
-const KNOWN: [AttributeType; 3] =
-    [AttributeType::XOR_PEER_ADDRESS, AttributeType::DATA, AttributeType::FINGERPRINT];
+const KNOWN: [AttributeType; 3] = [
+    AttributeType::XOR_PEER_ADDRESS,
+    AttributeType::DATA,
+    AttributeType::FINGERPRINT,
+];
 
 impl Relay {
     /// A Send indication (RFC 8656 section 11.2).
@@ -36,7 +39,8 @@ impl Relay {
         let Some(id) = self.by_tuple.get(&from.tuple).copied() else {
             return Verdict::Drop(DropReason::NoAllocation);
         };
-        self.deliver(now, id, peer, payload).map_or_else(Verdict::Drop, Verdict::Forward)
+        self.deliver(now, id, peer, payload)
+            .map_or_else(Verdict::Drop, Verdict::Forward)
     }
 
     /// `ChannelData` (RFC 8656 section 12.7) that no hand has a forwarding entry for.
@@ -60,7 +64,8 @@ impl Relay {
         let Some(peer) = channel.map(|channel| channel.peer) else {
             return Verdict::Drop(DropReason::NoChannel);
         };
-        self.deliver(now, id, peer, message.payload).map_or_else(Verdict::Drop, Verdict::Forward)
+        self.deliver(now, id, peer, message.payload)
+            .map_or_else(Verdict::Drop, Verdict::Forward)
     }
 
     fn deliver(
@@ -74,36 +79,53 @@ impl Relay {
         let Some((own, to)) = self.passage(now, from, peer) else {
             return Err(self.why_not(now, from, peer));
         };
-        let (to_id, client) = (self.masks.owner(peer), to.client);
-        let channel = to.channel_to(own).filter(|channel| now < channel.expires_at);
-        let channel = channel.map(|channel| channel.number);
+        let receiver = Receiver {
+            allocation: self.masks.owner(peer),
+            client: to.client,
+            channel: to
+                .channel_to(own)
+                .filter(|channel| now < channel.expires_at)
+                .map(|channel| channel.number),
+        };
         let kbps = from.kbps();
-        let len = payload.len();
         if let (Some(kbps), Some(from)) = (kbps, self.allocations.get_mut(&id))
-            && !take_payload(&mut from.bucket, now, kbps, len)
+            && !take_payload(&mut from.bucket, now, kbps, payload.len())
         {
             return Err(DropReason::OverRate);
         }
-        let (prefix, padding) = match channel {
-            Some(channel) => {
-                let wire_len = u16::try_from(len).map_err(|_| DropReason::NoRoom)?;
-                let header = channel_data::header(channel, wire_len);
-                let padded = client.tuple.transport.is_stream();
-                (Prefix::build(|out| put(out, &header)), if padded { pad(len) } else { 0 })
-            }
-            None => {
-                let transaction = self.next_transaction(to_id);
-                let build = |out: &mut [u8]| data_indication_prefix(out, transaction, own, len);
-                (Prefix::build(build), pad(len))
-            }
-        };
-        let prefix = prefix.ok_or(DropReason::NoRoom)?;
-        Ok(Delivery { to: client, prefix, payload, padding, allocation: id })
+        let (prefix, padding) = self
+            .wrap(&receiver, own, payload.len())
+            .ok_or(DropReason::NoRoom)?;
+        Ok(Delivery {
+            to: receiver.client,
+            prefix,
+            payload,
+            padding,
+            allocation: id,
+        })
+    }
+
+    /// The header in front of `len` bytes from `own`, and how many zero bytes follow them:
+    /// `ChannelData` where the receiver has bound a channel, a Data indication where not.
+    fn wrap(&mut self, to: &Receiver, own: SocketAddr, len: usize) -> Option<(Prefix, usize)> {
+        let padding = len.next_multiple_of(4) - len;
+        if let Some(channel) = to.channel {
+            let header = channel_data::header(channel, u16::try_from(len).ok()?);
+            let padded = to.client.tuple.transport.is_stream();
+            let prefix = Prefix::build(|out| put(out, &header))?;
+            return Some((prefix, if padded { padding } else { 0 }));
+        }
+        let transaction = self.next_transaction(to.allocation);
+        let prefix = Prefix::build(|out| data_indication_prefix(out, transaction, own, len))?;
+        Some((prefix, padding))
     }
 
     /// Which of the conditions of [`Self::passage`] does not hold.
     fn why_not(&self, now: Timestamp, from: &Allocation, peer: SocketAddr) -> DropReason {
-        let to = self.masks.owner(peer).and_then(|id| self.allocations.get(&id));
+        let to = self
+            .masks
+            .owner(peer)
+            .and_then(|id| self.allocations.get(&id));
         match (to, from.masks.of(Family::of(peer.ip()))) {
             (Some(to), Some(_)) if may_meet(from, to) => {
                 if from.permits(now, peer.ip()) {
@@ -119,10 +141,12 @@ impl Relay {
     /// Transaction ids of Data indications: the receiver's own count, so that they tell nothing of
     /// anybody else's traffic.
     fn next_transaction(&mut self, to: Option<AllocationId>) -> TransactionId {
-        let count = to.and_then(|id| self.allocations.get_mut(&id)).map_or(0, |allocation| {
-            allocation.indications += 1;
-            allocation.indications
-        });
+        let count = to
+            .and_then(|id| self.allocations.get_mut(&id))
+            .map_or(0, |allocation| {
+                allocation.indications += 1;
+                allocation.indications
+            });
         let mut bytes = [0; 12];
         bytes[4..].copy_from_slice(&count.to_be_bytes());
         TransactionId(bytes)
@@ -134,6 +158,9 @@ fn put(out: &mut [u8], header: &[u8]) -> Option<usize> {
     Some(header.len())
 }
 
-const fn pad(len: usize) -> usize {
-    len.next_multiple_of(4) - len
+/// Who a packet goes to, and the channel it has bound to the sender.
+struct Receiver {
+    allocation: Option<AllocationId>,
+    client: Client,
+    channel: Option<ChannelNumber>,
 }

@@ -50,8 +50,11 @@ impl Relay {
     /// The state as bytes. Every output must have been polled before. The same state gives the
     /// same bytes.
     pub fn snapshot(&self) -> Vec<u8> {
-        let mut allocations: Vec<_> =
-            self.allocations.iter().map(|(id, allocation)| (*id, allocation.clone())).collect();
+        let mut allocations: Vec<_> = self
+            .allocations
+            .iter()
+            .map(|(id, allocation)| (*id, allocation.clone()))
+            .collect();
         allocations.sort_unstable_by_key(|(id, _)| *id);
         let snapshot = Snapshot {
             version: VERSION,
@@ -66,11 +69,7 @@ impl Relay {
 
     /// A relay that goes on where the snapshot's left off. Its clock must go on as well: the new
     /// caller's timestamps continue those of the old one.
-    pub fn restore(
-        config: Config,
-        seed: [u8; 32],
-        snapshot: &[u8],
-    ) -> Result<Self, SnapshotError> {
+    pub fn restore(config: Config, seed: [u8; 32], snapshot: &[u8]) -> Result<Self, SnapshotError> {
         let (version, _) =
             postcard::take_from_bytes::<u16>(snapshot).map_err(|_| SnapshotError::Malformed)?;
         if version != VERSION {
@@ -98,8 +97,8 @@ impl Relay {
         }
         self.by_tuple.insert(allocation.client.tuple, id);
         allocation.deadline = allocation.next_deadline();
-        self.timers.insert((allocation.deadline, Timer::Allocation(id)));
+        self.timers
+            .insert((allocation.deadline, Timer::Allocation(id)));
         self.allocations.insert(id, allocation);
     }
-
 }
