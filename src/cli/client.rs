@@ -97,6 +97,10 @@ fn describe(status: u16, problem: &Value) -> String {
         let part = |name: &str| reason.get(name).and_then(Value::as_str).unwrap_or("everybody");
         shown = format!("{shown}\n  because of {}: {}", part("party"), part("rule"));
     }
+    for fault in problem.get("errors").and_then(Value::as_array).into_iter().flatten() {
+        let part = |name: &str| fault.get(name).and_then(Value::as_str).unwrap_or_default();
+        shown = format!("{shown}\n  {}: {}", part("path"), part("detail"));
+    }
     if status == 401 {
         shown.push_str("\n  help: set VIZARD_API_KEY or --api-key-file to a key of this node");
     }

@@ -32,8 +32,6 @@ pub struct Limits {
     pub tcp_connections: usize,
     /// TCP connections of clients per prefix.
     pub tcp_connections_per_prefix: usize,
-    /// How long a TCP connection may be silent.
-    pub tcp_idle_time: Period,
 }
 
 impl Default for Limits {
@@ -49,9 +47,8 @@ impl Default for Limits {
             nonce_lifetime: Period::from_secs(3600),
             answers_per_second: 50,
             answers_burst: 500,
-            tcp_connections: 20_000,
-            tcp_connections_per_prefix: 1000,
-            tcp_idle_time: Period::from_secs(120),
+            tcp_connections: 10_000,
+            tcp_connections_per_prefix: 512,
         }
     }
 }
@@ -88,7 +85,6 @@ impl Limits {
                 d.tcp_connections_per_prefix,
                 1_000_000,
             ),
-            tcp_idle_time: period(&mut s, "tcp_idle_time", d.tcp_idle_time, 10, 86_400),
         };
         s.finish();
         read
