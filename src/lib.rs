@@ -1,1 +1,5 @@
+//! vizard: a TURN relay that keeps callers' addresses from each other.
 
+pub mod config;
+pub mod state;
+pub mod telemetry;
