@@ -26,7 +26,9 @@ fn pair(node: &Node, over_tcp: bool) -> (Call<'_>, [Caller; 2]) {
 
 /// Says something after the end, and waits until all of it was refused for that reason.
 fn speak_in_vain(node: &Node, callers: &mut [(Call<'_>, [Caller; 2])]) {
-    let forwarded = node.forwarded("table") + node.forwarded("relay");
+    let before = PAIRS as u64;
+    let all = || node.forwarded("table") + node.forwarded("relay");
+    wait_until("all that was said before is counted", || all() == before);
     let refused = node.dropped("no_allocation");
     let mut said = 0;
     for (_, parties) in callers.iter_mut() {
@@ -38,7 +40,7 @@ fn speak_in_vain(node: &Node, callers: &mut [(Call<'_>, [Caller; 2])]) {
         }
     }
     wait_until("all was refused", || node.dropped("no_allocation") == refused + said);
-    assert_eq!(node.forwarded("table") + node.forwarded("relay"), forwarded);
+    assert_eq!(all(), before);
 }
 
 fn revoked_calls_are_silent(setup: &Setup) -> Node {
@@ -71,6 +73,7 @@ fn when_the_queues_overflow() {
 #[test]
 fn one_call_at_a_time_with_others_coming_and_going() {
     let node = Node::start(&Setup { workers: 4, changes: 2, ..Setup::default() });
+    let mut callers = Vec::new();
     for round in 0..8 {
         let mut staying = pair(&node, round % 2 == 0);
         let mut leaving = [pair(&node, round % 2 == 1)];
@@ -86,5 +89,6 @@ fn one_call_at_a_time_with_others_coming_and_going() {
         let (_, [carol, dave]) = &mut staying;
         dave.say(0x4000, b"still here");
         assert_eq!(carol.hear(), Heard::Channel(0x4000, b"still here".to_vec()));
+        callers.push((staying, leaving));
     }
 }

@@ -187,6 +187,13 @@ impl Caller {
         }
     }
 
+    pub fn tcp_stream(&self) -> Option<&TcpStream> {
+        match &self.wire {
+            Wire::Udp(_) => None,
+            Wire::Tcp(stream, _) => Some(stream),
+        }
+    }
+
     /// An authenticated request; the answer, or its error code.
     pub fn request(
         &mut self,

@@ -1,5 +1,5 @@
 //! A small language for tests over loopback: a node, calls on it, and callers with real sockets.
-#![allow(dead_code, unreachable_pub)] // Every test file speaks a part of it.
+#![allow(dead_code, unreachable_pub, unused_imports)] // Every test file speaks a part of it.
 
 mod caller;
 
@@ -67,7 +67,7 @@ impl Node {
                 tickets: Arc::clone(&keys),
                 nonce_secret: [3; 32],
                 masking: Masking::default(),
-                limits: Limits { answers_burst: 10_000, ..Limits::default() },
+                limits: Limits { answers_burst: 100_000, ..Limits::default() },
             },
             seed: [5; 32],
             connections: setup.connections,
@@ -95,8 +95,9 @@ impl Node {
     pub fn call(&self) -> Call<'_> {
         let mut calls = self.calls.lock().expect("no test panicked");
         *calls += 1;
-        let call = Call { node: self, id: CallId([*calls; 16]) };
-        let open = Command::OpenCall { call: call.id, until: call.until(), usernames: Vec::new() };
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
+        let call = Call { node: self, id: CallId([*calls; 16]), until: now.as_secs() + 3600 };
+        let open = Command::OpenCall { call: call.id, until: call.until, usernames: Vec::new() };
         self.handle.command(open).expect("there is room");
         call
     }
@@ -121,6 +122,12 @@ impl Node {
         self.metric(&format!("vizard_packets_forwarded_total{{path=\"{path}\"}}"))
     }
 
+    /// Waits until so many packets have been forwarded along `path`.
+    pub fn has_forwarded(&self, path: &str, count: u64) {
+        wait_until("all is forwarded and counted", || self.forwarded(path) >= count);
+        assert_eq!(self.forwarded(path), count);
+    }
+
     pub fn stop(&mut self) {
         self.handle.shutdown();
         if let Some(running) = self.running.take() {
@@ -139,6 +146,7 @@ impl Drop for Node {
 pub struct Call<'n> {
     node: &'n Node,
     pub id: CallId,
+    until: u64,
 }
 
 impl Call<'_> {
@@ -147,14 +155,14 @@ impl Call<'_> {
             call: self.id,
             party,
             device: 0,
-            expires_at: self.until(),
+            expires_at: self.until,
             kbps: 0,
             masked: true,
         })
     }
 
     pub fn revoke(&self, scope: Scope) {
-        let revoke = Command::Revoke { call: self.id, scope, until: self.until() };
+        let revoke = Command::Revoke { call: self.id, scope, until: self.until };
         self.node.handle.command(revoke).expect("revoking never fails");
     }
 
@@ -164,11 +172,6 @@ impl Call<'_> {
 
     pub fn over_tcp(&self, party: u8, server: SocketAddr) -> Caller {
         Caller::tcp(server, self.credential(party))
-    }
-
-    fn until(&self) -> u64 {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
-        now.as_secs() / 3600 * 3600 + 7200
     }
 }
 
