@@ -41,16 +41,14 @@ enum Wire<'c> {
 
 impl Wire<'_> {
     fn of(caller: &Caller) -> Wire<'_> {
-        match caller.tcp_stream() {
-            Some(stream) => {
-                stream.set_read_timeout(Some(PATIENCE)).expect("a positive time");
-                Wire::Tcp(stream)
-            }
-            None => {
-                caller.udp_socket().set_read_timeout(Some(PATIENCE)).expect("a positive time");
-                Wire::Udp(caller.udp_socket())
-            }
+        let patience = Some(PATIENCE);
+        if let Some(stream) = caller.tcp_stream() {
+            stream.set_read_timeout(patience).expect("a positive time");
+            return Wire::Tcp(stream);
         }
+        let socket = caller.udp_socket();
+        socket.set_read_timeout(patience).expect("a positive time");
+        Wire::Udp(socket)
     }
 
     fn send(&mut self, bytes: &[u8]) {
@@ -82,7 +80,10 @@ fn allocations(from: &mut Wire<'_>, to: &mut Wire<'_>) -> u64 {
 
 #[test]
 fn no_packet_allocates() {
-    let node = Node::start(&Setup { workers: 4, ..Setup::default() });
+    let node = Node::start(&Setup {
+        workers: 4,
+        ..Setup::default()
+    });
     for (first, second) in [(false, false), (false, true), (true, false), (true, true)] {
         let call = node.call();
         let join = |party, over_tcp| {

@@ -22,7 +22,11 @@ struct Party<C> {
 }
 
 async fn client(server: SocketAddr, credential: Credential) -> Client {
-    let any = if server.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" };
+    let any = if server.is_ipv4() {
+        "127.0.0.1:0"
+    } else {
+        "[::1]:0"
+    };
     let socket = UdpSocket::bind(any).await.expect("a free port");
     let config = ClientConfig {
         stun_serv_addr: server.to_string(),
@@ -55,14 +59,23 @@ impl<C: Conn> Party<C> {
     }
 
     async fn say(&self, to: SocketAddr, words: &str) {
-        self.relayed.send_to(words.as_bytes(), to).await.expect("sent");
+        self.relayed
+            .send_to(words.as_bytes(), to)
+            .await
+            .expect("sent");
     }
 
-    async fn hear(&self) -> (SocketAddr, String) {
+    /// Listens until these words come from there.
+    async fn hear(&self, from: SocketAddr, words: &str) {
         let mut buffer = [0; 1500];
-        let heard = timeout(PATIENCE, self.relayed.recv_from(&mut buffer)).await;
-        let (len, from) = heard.expect("in time").expect("received");
-        (from, String::from_utf8_lossy(&buffer[..len]).into_owned())
+        loop {
+            let heard = timeout(PATIENCE, self.relayed.recv_from(&mut buffer)).await;
+            let (len, speaker) = heard.expect("in time").expect("received");
+            assert_eq!(speaker, from);
+            if &buffer[..len] == words.as_bytes() {
+                return;
+            }
+        }
     }
 }
 
@@ -70,22 +83,25 @@ impl<C: Conn> Party<C> {
 /// meanwhile.
 async fn converse<A: Conn, B: Conn>(alice: &Party<A>, bob: &Party<B>) {
     let (a, b) = (alice.mask(), bob.mask());
-    // What is said first may go unheard: a permission is only good when both have theirs.
+    // What bob says first may go unheard: he has alice's permission only when she has spoken.
     bob.say(a, "I am bob").await;
     alice.say(b, "I am alice").await;
-    assert_eq!(bob.hear().await, (a, "I am alice".into()));
+    bob.hear(a, "I am alice").await;
     for round in 0..50 {
         bob.say(a, &format!("round {round}")).await;
-        assert_eq!(alice.hear().await, (b, format!("round {round}")));
+        alice.hear(b, &format!("round {round}")).await;
         alice.say(b, &format!("yes, {round}")).await;
-        assert_eq!(bob.hear().await, (a, format!("yes, {round}")));
+        bob.hear(a, &format!("yes, {round}")).await;
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_masked_call_over_ipv4() {
-    let node = Node::start(&Setup { workers: 3, ..Setup::default() });
+    let node = Node::start(&Setup {
+        workers: 3,
+        ..Setup::default()
+    });
     let call = node.call();
     let alice = party(node.udp(0), call.credential(0)).await;
     let bob = party(node.udp(0), call.credential(1)).await;
@@ -93,8 +109,15 @@ async fn a_masked_call_over_ipv4() {
         assert!(mask.to_string().starts_with("198.1"), "a mask address");
     }
     converse(&alice, &bob).await;
-    alice.relayed.close().await.expect("it deletes its allocation");
-    bob.relayed.close().await.expect("it deletes its allocation");
+    alice
+        .relayed
+        .close()
+        .await
+        .expect("it deletes its allocation");
+    bob.relayed
+        .close()
+        .await
+        .expect("it deletes its allocation");
     loopback::wait_until("both are gone", || node.handle.load().allocations == 0);
 }
 
@@ -127,9 +150,16 @@ async fn nobody_outside_the_call_is_reached() {
     let (call, other) = (node.call(), node.call());
     let alice = party(node.udp(0), call.credential(0)).await;
     let mallory = party(node.udp(0), other.credential(0)).await;
-    for target in [alice.mask().to_string(), "127.0.0.1:80".into(), "169.254.169.254:80".into()] {
+    for target in [
+        alice.mask().to_string(),
+        "127.0.0.1:80".into(),
+        "169.254.169.254:80".into(),
+    ] {
         let target: SocketAddr = target.parse().expect("an address");
-        assert!(mallory.relayed.send_to(b"hello", target).await.is_err(), "403");
+        assert!(
+            mallory.relayed.send_to(b"hello", target).await.is_err(),
+            "403"
+        );
     }
     assert_eq!(node.forwarded("relay") + node.forwarded("table"), 0);
 }

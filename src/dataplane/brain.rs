@@ -59,11 +59,15 @@ impl State {
 
     fn count(&mut self, event: Event, metrics: &Metrics) {
         match event {
-            Event::AllocationCreated { allocation, family, .. } => {
+            Event::AllocationCreated {
+                allocation, family, ..
+            } => {
                 self.families.insert(allocation, family);
                 self.gauges[family as usize].inc();
             }
-            Event::AllocationEnded { allocation, reason, .. } => {
+            Event::AllocationEnded {
+                allocation, reason, ..
+            } => {
                 if let Some(family) = self.families.remove(&allocation) {
                     self.gauges[family as usize].dec();
                 }
@@ -83,7 +87,10 @@ impl Brain {
         report: Reporter,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let gauges = [metrics.allocations.of(["v4"]), metrics.allocations.of(["v6"])];
+        let gauges = [
+            metrics.allocations.of(["v4"]),
+            metrics.allocations.of(["v6"]),
+        ];
         Self {
             state: Mutex::new(State {
                 relay,
@@ -145,7 +152,9 @@ impl Brain {
 
     fn lock(&self, purpose: Purpose) -> MutexGuard<'_, State> {
         self.locks.taken(purpose);
-        self.state.lock().unwrap_or_else(|poisoned| self.recover(poisoned))
+        self.state
+            .lock()
+            .unwrap_or_else(|poisoned| self.recover(poisoned))
     }
 
     /// Somebody panicked inside the relay. What it had not handed out yet may be lost, so every
@@ -180,8 +189,12 @@ impl Brain {
     /// The limits, if they are not those of version `seen`, which is then brought up to date.
     pub(super) fn new_limits(&self, seen: &mut u64) -> Option<Limits> {
         let version = self.limits_version.load(Ordering::Acquire);
-        (version != std::mem::replace(seen, version))
-            .then(|| self.limits.lock().unwrap_or_else(PoisonError::into_inner).clone())
+        (version != std::mem::replace(seen, version)).then(|| {
+            self.limits
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone()
+        })
     }
 
     /// When the relay wants to be told the time.
@@ -200,7 +213,9 @@ impl Brain {
     /// How many forwarding entries there are, as one worker sees it.
     pub(super) fn note_forwards(&self, count: usize) {
         self.forwards.store(count, Ordering::Relaxed);
-        self.metrics.forwards.set(i64::try_from(count).unwrap_or(i64::MAX));
+        self.metrics
+            .forwards
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     pub(super) fn mailbox(&self, hand: u16) -> Option<&Mailbox> {
@@ -214,7 +229,9 @@ impl Brain {
         if let Some(mailbox) = self.mailbox(hand) {
             mailbox.begin_rebuild();
         }
-        state.relay.forwards(|key, forward| table.insert(key, forward));
+        state
+            .relay
+            .forwards(|key, forward| table.insert(key, forward));
         self.metrics.table_rebuilds.inc();
     }
 
@@ -236,5 +253,93 @@ impl Brain {
 
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use mio::{Poll, Waker};
+    use vizard_proto::auth::ticket::{CallId, TicketKey, TicketKeys};
+    use vizard_proto::config::{Config, Masking};
+    use vizard_proto::time::WallClock;
+
+    use super::*;
+    use crate::dataplane::ConnectionLimits;
+    use crate::dataplane::worker::WAKER;
+
+    fn brain() -> (Poll, Brain) {
+        let poll = Poll::new().expect("a poll");
+        let waker = Waker::new(poll.registry(), WAKER).expect("a waker");
+        let key = TicketKey {
+            id: 1,
+            secret: [1; 32],
+        };
+        let config = Config {
+            realm: "vizard".into(),
+            clock: WallClock::new(1_790_000_000),
+            tickets: Arc::new(TicketKeys::new(&key, &[])),
+            nonce_secret: [1; 32],
+            masking: Masking::default(),
+            limits: Limits::default(),
+        };
+        let brain = Brain::new(
+            Relay::new(config, [2; 32]),
+            Limits::default(),
+            Instant::now(),
+            Box::new([Mailbox::new(waker, 4, false)]),
+            Quota::new(ConnectionLimits::default()),
+            Box::new(|_| {}),
+            Arc::new(Metrics::new()),
+        );
+        (poll, brain)
+    }
+
+    #[test]
+    fn a_panic_in_the_relay_costs_a_rebuild() {
+        let (_poll, brain) = brain();
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            brain.with_relay(Purpose::Packet, Timestamp::ZERO, |_, _| {
+                panic!("on purpose")
+            });
+        }));
+        assert!(panicked.is_err());
+        let call = CallId([1; 16]);
+        let open = Command::OpenCall {
+            call,
+            until: 1_790_003_600,
+            usernames: Vec::new(),
+        };
+        assert_eq!(brain.command(open), Ok(()));
+        assert!(brain.mailbox(0).expect("there is one").wants_rebuild());
+        assert_eq!(brain.load().calls, 1);
+    }
+
+    #[test]
+    fn the_relays_time_does_not_run_backwards() {
+        let (_poll, brain) = brain();
+        let told = |at| brain.with_relay(Purpose::Packet, Timestamp::from_secs(at), |_, now| now);
+        assert_eq!(told(5), Timestamp::from_secs(5));
+        assert_eq!(told(3), Timestamp::from_secs(5));
+        assert_eq!(told(6), Timestamp::from_secs(6));
+    }
+
+    #[test]
+    fn limits_are_handed_out_once() {
+        let (_poll, brain) = brain();
+        let mut seen = 0;
+        assert_eq!(brain.new_limits(&mut seen), None);
+        let limits = Limits {
+            calls: 7,
+            ..Limits::default()
+        };
+        let command = Command::SetPolicy {
+            masking: Masking::default(),
+            limits: limits.clone(),
+        };
+        assert_eq!(brain.command(command), Ok(()));
+        assert_eq!(brain.new_limits(&mut seen), Some(limits));
+        assert_eq!(brain.new_limits(&mut seen), None);
     }
 }

@@ -216,7 +216,9 @@ impl Counters {
             let code = message.error_code().ok().flatten().unwrap_or(0);
             (message.method().get(), code)
         });
-        key.and_then(|key| self.answers.get(&key)).unwrap_or(&self.other_answers).inc();
+        key.and_then(|key| self.answers.get(&key))
+            .unwrap_or(&self.other_answers)
+            .inc();
     }
 
     /// Moves what has been added up into the metrics.
@@ -245,11 +247,16 @@ fn answers(metrics: &Metrics) -> HashMap<(u16, u16), Counter> {
         (Method::CREATE_PERMISSION, "create_permission"),
         (Method::CHANNEL_BIND, "channel_bind"),
     ];
-    const CODES: [u16; 13] = [0, 400, 401, 403, 405, 420, 437, 438, 440, 441, 442, 486, 508];
+    const CODES: [u16; 13] = [
+        0, 400, 401, 403, 405, 420, 437, 438, 440, 441, 442, 486, 508,
+    ];
     let mut counters = HashMap::new();
     for (method, label) in METHODS {
         for code in CODES {
-            counters.insert((method.get(), code), metrics.answers.of([label, code_label(code)]));
+            counters.insert(
+                (method.get(), code),
+                metrics.answers.of([label, code_label(code)]),
+            );
         }
     }
     counters
@@ -260,7 +267,12 @@ pub(super) struct Locks(Vec<Counter>);
 
 impl Locks {
     pub(super) fn new(metrics: &Metrics) -> Self {
-        Self(Purpose::ALL.iter().map(|it| metrics.relay_locks.of([it.as_str()])).collect())
+        Self(
+            Purpose::ALL
+                .iter()
+                .map(|it| metrics.relay_locks.of([it.as_str()]))
+                .collect(),
+        )
     }
 
     pub(super) fn taken(&self, purpose: Purpose) {

@@ -63,10 +63,11 @@ impl Exits {
     /// Sends the datagrams that [`Self::pass_on`] has gathered.
     pub(super) fn flush(&mut self, arena: &[u8]) {
         let counters = &mut self.counters;
-        self.datagrams.flush(&self.sockets, arena, |len, sent| match sent {
-            Ok(()) => counters.forwarded(Path::Table, len - HEADER),
-            Err(loss) => counters.lost(loss),
-        });
+        self.datagrams
+            .flush(&self.sockets, arena, |len, sent| match sent {
+                Ok(()) => counters.forwarded(Path::Table, len - HEADER),
+                Err(loss) => counters.lost(loss),
+            });
     }
 
     /// Forgets the datagrams that [`Self::pass_on`] has gathered.
@@ -79,11 +80,18 @@ impl Exits {
     pub(super) fn deliver(&mut self, delivery: &Delivery, arena: &[u8], packet: Range<usize>) {
         self.flush(arena);
         let payload = &arena[packet][delivery.payload.clone()];
-        let parts = [delivery.prefix.as_bytes(), payload, &PADDING[..delivery.padding]];
+        let parts = [
+            delivery.prefix.as_bytes(),
+            payload,
+            &PADDING[..delivery.padding],
+        ];
         if delivery.to.tuple.transport.is_stream() {
             return self.send_to_stream(&delivery.to, Path::Relay, payload.len(), &parts);
         }
-        match self.datagrams.send(&self.sockets, &delivery.to.tuple, parts) {
+        match self
+            .datagrams
+            .send(&self.sockets, &delivery.to.tuple, parts)
+        {
             Ok(()) => self.counters.forwarded(Path::Relay, payload.len()),
             Err(loss) => self.counters.lost(loss),
         }
@@ -110,7 +118,10 @@ impl Exits {
             return;
         };
         while let Some(parcel) = mailbox.next_parcel() {
-            match self.connections.send_media(&parcel.to, &[parcel.as_bytes()]) {
+            match self
+                .connections
+                .send_media(&parcel.to, &[parcel.as_bytes()])
+            {
                 Ok(()) => self.counters.forwarded(parcel.path, parcel.payload),
                 Err(loss) => self.counters.lost(loss),
             }

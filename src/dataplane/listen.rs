@@ -61,12 +61,20 @@ impl ListenError {
 
 impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { transport, address, source } = self;
+        let Self {
+            transport,
+            address,
+            source,
+        } = self;
         let name = match transport {
             Transport::Udp => "UDP",
             Transport::Tcp => "TCP",
         };
-        write!(f, "cannot listen on {name} {address}: {source}; {}", self.advice())
+        write!(
+            f,
+            "cannot listen on {name} {address}: {source}; {}",
+            self.advice()
+        )
     }
 }
 
@@ -104,9 +112,17 @@ pub(super) fn probe(transport: Transport, address: SocketAddr) -> Result<(), Lis
     open(transport, address)
         .and_then(|socket| {
             socket.bind(&address.into())?;
-            if transport.is_stream() { socket.listen(1) } else { Ok(()) }
+            if transport.is_stream() {
+                socket.listen(1)
+            } else {
+                Ok(())
+            }
         })
-        .map_err(|source| ListenError { transport, address, source })
+        .map_err(|source| ListenError {
+            transport,
+            address,
+            source,
+        })
 }
 
 fn shared(
@@ -117,8 +133,11 @@ fn shared(
     let mut sockets = Vec::with_capacity(workers);
     let mut actual = address;
     for _ in 0..workers {
-        let socket = open_shared(transport, actual)
-            .map_err(|source| ListenError { transport, address, source })?;
+        let socket = open_shared(transport, actual).map_err(|source| ListenError {
+            transport,
+            address,
+            source,
+        })?;
         if let Ok(Some(bound)) = socket.local_addr().map(|bound| bound.as_socket()) {
             actual.set_port(bound.port());
         }

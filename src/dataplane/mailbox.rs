@@ -222,12 +222,18 @@ mod tests {
 
     fn key(number: u16) -> ForwardKey {
         let channel = ChannelNumber::new(0x4000 + number).expect("a channel");
-        ForwardKey { tuple: tuple(), channel }
+        ForwardKey {
+            tuple: tuple(),
+            channel,
+        }
     }
 
     fn install(number: u16) -> Change {
         let forward = Forward {
-            to: Client { tuple: tuple(), hand: 0 },
+            to: Client {
+                tuple: tuple(),
+                hand: 0,
+            },
             channel: key(number).channel,
             allocation: AllocationId(1),
             kbps: NonZeroU32::new(1),
@@ -257,7 +263,10 @@ mod tests {
         assert!(mailbox.wants_rebuild());
         mailbox.begin_rebuild();
         assert!(!mailbox.wants_rebuild());
-        assert!(mailbox.next_change().is_none(), "the relay's entries say it all");
+        assert!(
+            mailbox.next_change().is_none(),
+            "the relay's entries say it all"
+        );
         mailbox.post(Change::Remove(key(0)));
         assert!(mailbox.next_change().is_some());
     }

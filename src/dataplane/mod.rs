@@ -182,7 +182,11 @@ pub fn start(
         metrics,
     ));
     let handle = Handle { brain };
-    let mut running = Running { udp, tcp, threads: Vec::with_capacity(workers) };
+    let mut running = Running {
+        udp,
+        tcp,
+        threads: Vec::with_capacity(workers),
+    };
     for (seat, registry) in seats.into_iter().zip(registries) {
         let spawned = spawn(seat, registry, &handle.brain, &settings);
         match spawned {
@@ -206,9 +210,14 @@ fn worker_count(wanted: usize) -> usize {
 /// The relay's clock: where it starts, on a whole second, and what time it was then.
 fn clock() -> (Instant, WallClock) {
     let (now, unix) = (Instant::now(), SystemTime::now());
-    let unix = unix.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let unix = unix
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     let fraction = Duration::from_nanos(u64::from(unix.subsec_nanos()));
-    (now.checked_sub(fraction).unwrap_or(now), WallClock::new(unix.as_secs()))
+    (
+        now.checked_sub(fraction).unwrap_or(now),
+        WallClock::new(unix.as_secs()),
+    )
 }
 
 struct Listeners {
@@ -226,9 +235,18 @@ fn open_listeners(settings: &Settings, workers: usize) -> Result<Listeners, Star
     let mut seats = Vec::with_capacity(workers);
     for hand in (0..).take(workers) {
         let (sockets, listeners) = (Vec::new(), Vec::new());
-        seats.push(Seat { hand, poll: Poll::new()?, sockets, listeners });
+        seats.push(Seat {
+            hand,
+            poll: Poll::new()?,
+            sockets,
+            listeners,
+        });
     }
-    let mut listeners = Listeners { udp: Vec::new(), tcp: Vec::new(), seats };
+    let mut listeners = Listeners {
+        udp: Vec::new(),
+        tcp: Vec::new(),
+        seats,
+    };
     for address in udp {
         listeners.open_udp(address)?;
     }
@@ -261,7 +279,8 @@ fn usable(transport: Transport, wanted: &[SocketAddr]) -> Result<Vec<SocketAddr>
 impl Listeners {
     fn open_udp(&mut self, address: SocketAddr) -> Result<(), StartError> {
         let sockets = listen::udp(address, self.seats.len())?;
-        self.udp.extend(sockets.first().and_then(|socket| socket.local_addr().ok()));
+        self.udp
+            .extend(sockets.first().and_then(|socket| socket.local_addr().ok()));
         for (seat, socket) in self.seats.iter_mut().zip(sockets) {
             seat.sockets.push(udp::Socket::new(socket)?);
         }
@@ -270,7 +289,8 @@ impl Listeners {
 
     fn open_tcp(&mut self, address: SocketAddr) -> Result<(), StartError> {
         let sockets = listen::tcp(address, self.seats.len())?;
-        self.tcp.extend(sockets.first().and_then(|socket| socket.local_addr().ok()));
+        self.tcp
+            .extend(sockets.first().and_then(|socket| socket.local_addr().ok()));
         for (seat, socket) in self.seats.iter_mut().zip(sockets) {
             seat.listeners.push(Listener::new(socket));
         }
@@ -288,8 +308,10 @@ fn spawn(
     let brain = Arc::clone(brain);
     let gate = Gate::new(&settings.relay, settings.seed);
     let table = ForwardTable::new(settings.seed);
-    std::thread::Builder::new().name(format!("worker-{hand}")).spawn(move || {
-        let desk = Desk::new(hand, Arc::clone(&brain), gate, table);
-        Worker::new(seat, registry, brain, desk).run();
-    })
+    std::thread::Builder::new()
+        .name(format!("worker-{hand}"))
+        .spawn(move || {
+            let desk = Desk::new(hand, Arc::clone(&brain), gate, table);
+            Worker::new(seat, registry, brain, desk).run();
+        })
 }

@@ -80,9 +80,15 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn new(seat: Seat, registry: mio::Registry, brain: Arc<Brain>, desk: Desk) -> Self {
-        let Seat { hand, poll, sockets, listeners } = seat;
+        let Seat {
+            hand,
+            poll,
+            sockets,
+            listeners,
+        } = seat;
         let first_connection = FIRST_SOCKET + sockets.len() + listeners.len();
-        let connections = Connections::new(hand, registry, first_connection, brain.quota.patience());
+        let connections =
+            Connections::new(hand, registry, first_connection, brain.quota.patience());
         Self {
             hand,
             poll,
@@ -156,7 +162,9 @@ impl Worker {
             let Token(token) = event.token();
             if token >= first_connection {
                 let readable = event.is_readable() || event.is_read_closed() || event.is_error();
-                self.exits.connections.notify(token, readable, event.is_writable());
+                self.exits
+                    .connections
+                    .notify(token, readable, event.is_writable());
             } else if token >= first_listener {
                 self.listeners[token - first_listener].notify();
             } else if token >= FIRST_SOCKET {
@@ -182,21 +190,38 @@ impl Worker {
     /// Receives a batch from one socket and deals with it.
     fn receive_batch(&mut self, index: usize) {
         let mut batch = [const { None }; BATCH];
+        let mut troubles = 0;
         for (slot, packet) in batch.iter_mut().enumerate() {
             let buffer = &mut self.arena[slot * SLOT..(slot + 1) * SLOT];
             match self.exits.sockets[index].receive(buffer, &mut self.ancillary) {
                 Received::Packet { len, remote, local } => {
-                    let tuple = FiveTuple { transport: Transport::Udp, local, remote };
-                    *packet = Some((len, Client { tuple, hand: self.hand }));
+                    let tuple = FiveTuple {
+                        transport: Transport::Udp,
+                        local,
+                        remote,
+                    };
+                    *packet = Some((
+                        len,
+                        Client {
+                            tuple,
+                            hand: self.hand,
+                        },
+                    ));
                 }
                 Received::Oversized => self.exits.counters.lost(Loss::Oversized),
                 Received::NoDestination => self.exits.counters.lost(Loss::NoDestination),
-                Received::Trouble => self.exits.counters.trouble(Trouble::Receive),
+                Received::Trouble => {
+                    self.exits.counters.trouble(Trouble::Receive);
+                    troubles += 1;
+                }
                 Received::Nothing => {
                     self.readable[index] = false;
                     break;
                 }
             }
+        }
+        if troubles == BATCH {
+            self.readable[index] = false; // Until the next tick: this is no passing error.
         }
         let now = self.brain.now();
         self.desk.catch_up();
@@ -204,7 +229,8 @@ impl Worker {
             if let Some((len, from)) = packet {
                 let start = slot * SLOT;
                 let range = start..start + len;
-                self.desk.handle(now, from, &mut self.arena, range, &mut self.exits);
+                self.desk
+                    .handle(now, from, &mut self.arena, range, &mut self.exits);
             }
         }
         self.exits.flush(&self.arena);
@@ -213,7 +239,11 @@ impl Worker {
     fn serve_streams(&mut self) {
         let now = self.brain.now();
         for listener in &mut self.listeners {
-            let Exits { connections, counters, .. } = &mut self.exits;
+            let Exits {
+                connections,
+                counters,
+                ..
+            } = &mut self.exits;
             connections.accept(listener, now, &self.brain, counters);
         }
         for _ in 0..self.exits.connections.ready_count() {
@@ -221,7 +251,11 @@ impl Worker {
                 self.read_messages(place, &from, len);
             }
         }
-        let Exits { connections, counters, .. } = &mut self.exits;
+        let Exits {
+            connections,
+            counters,
+            ..
+        } = &mut self.exits;
         connections.bury(now, &self.brain, counters);
     }
 
@@ -235,7 +269,8 @@ impl Worker {
             match next_frame(&self.arena[start..len], SLOT) {
                 Frame::Complete { message, total } => {
                     let range = start..start + message;
-                    self.desk.handle(now, from, &mut self.arena, range, &mut self.exits);
+                    self.desk
+                        .handle(now, from, &mut self.arena, range, &mut self.exits);
                     start += total;
                 }
                 Frame::Incomplete { .. } => break,
@@ -251,10 +286,12 @@ impl Worker {
         let now = self.brain.now();
         // One worker is enough to tell the relay the time.
         if self.hand == 0 && now >= self.brain.deadline() {
-            self.brain.with_relay(Purpose::Timeout, now, vizard_proto::Relay::handle_timeout);
+            self.brain
+                .with_relay(Purpose::Timeout, now, vizard_proto::Relay::handle_timeout);
         }
         if now >= self.next_tick {
             self.next_tick = now + TICK;
+            self.readable.fill(true);
             self.desk.tick();
             self.exits.connections.check(now, &self.brain);
         }

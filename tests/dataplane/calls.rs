@@ -47,7 +47,10 @@ fn talk(from: &mut Caller, channel: u16, to: &mut Caller, heard: u16, payload: &
 #[test]
 fn every_pair_of_ways_on_one_to_four_workers() {
     for workers in 1..=4 {
-        let node = Node::start(&Setup { workers, ..Setup::default() });
+        let node = Node::start(&Setup {
+            workers,
+            ..Setup::default()
+        });
         // Callers stay, so that no port is used again while its allocation lives.
         let mut callers = Vec::new();
         for (first, second) in WAYS.into_iter().flat_map(|a| WAYS.map(|b| (a, b))) {
@@ -68,8 +71,11 @@ fn every_pair_of_ways_on_one_to_four_workers() {
 fn indications_need_no_channel() {
     let node = Node::start(&Setup::default());
     let mut callers = Vec::new();
-    for (first, second) in [(Way::Udp4, Way::Udp4), (Way::Udp4, Way::Tcp4), (Way::Tcp6, Way::Udp6)]
-    {
+    for (first, second) in [
+        (Way::Udp4, Way::Udp4),
+        (Way::Udp4, Way::Tcp4),
+        (Way::Tcp6, Way::Udp6),
+    ] {
         let call = node.call();
         let mut alice = join(&node, &call, 0, first);
         let mut bob = join(&node, &call, 1, second);
@@ -136,7 +142,10 @@ fn a_wildcard_answers_from_where_it_was_asked() {
 
 #[test]
 fn usage_and_events_are_reported_once() {
-    let mut node = Node::start(&Setup { workers: 3, ..Setup::default() });
+    let mut node = Node::start(&Setup {
+        workers: 3,
+        ..Setup::default()
+    });
     let call = node.call();
     let id = call.id;
     let [mut alice, mut bob] = connect(&node, &call, [Way::Udp4, Way::Tcp6]);
@@ -148,7 +157,9 @@ fn usage_and_events_are_reported_once() {
     assert_eq!(node.handle.load().allocations, 2);
     assert_eq!(alice.refresh(0), Ok(()));
     drop(bob);
-    wait_until("both allocations are gone", || node.handle.load().allocations == 0);
+    wait_until("both allocations are gone", || {
+        node.handle.load().allocations == 0
+    });
     node.stop();
 
     let mut used = Usage::default();
@@ -156,10 +167,20 @@ fn usage_and_events_are_reported_once() {
     let mut created = Vec::new();
     for report in node.reports().iter() {
         match *report {
-            Report::Event(Event::AllocationCreated { allocation, call, party, .. }) => {
+            Report::Event(Event::AllocationCreated {
+                allocation,
+                call,
+                party,
+                ..
+            }) => {
                 created.push((allocation, call, party));
             }
-            Report::Event(Event::AllocationEnded { call, party, reason, .. }) => {
+            Report::Event(Event::AllocationEnded {
+                call,
+                party,
+                reason,
+                ..
+            }) => {
                 ends.push((call, party, reason));
             }
             Report::Usage(allocation, usage) => {
@@ -168,11 +189,29 @@ fn usage_and_events_are_reported_once() {
             }
         }
     }
-    assert_eq!(used, Usage { packets: 11, bytes: 1011 });
-    assert_eq!(created.iter().map(|it| (it.1, it.2)).collect::<Vec<_>>(), [(id, 0), (id, 1)]);
-    assert_eq!(ends, [(id, 0, EndReason::Deleted), (id, 1, EndReason::Disconnected)]);
+    assert_eq!(
+        used,
+        Usage {
+            packets: 11,
+            bytes: 1011
+        }
+    );
+    assert_eq!(
+        created.iter().map(|it| (it.1, it.2)).collect::<Vec<_>>(),
+        [(id, 0), (id, 1)]
+    );
+    assert_eq!(
+        ends,
+        [
+            (id, 0, EndReason::Deleted),
+            (id, 1, EndReason::Disconnected)
+        ]
+    );
     assert_eq!(node.metric("vizard_allocations{family=\"v4\"}"), 0);
-    assert_eq!(node.metric("vizard_allocations_ended_total{reason=\"deleted\"}"), 1);
+    assert_eq!(
+        node.metric("vizard_allocations_ended_total{reason=\"deleted\"}"),
+        1
+    );
 }
 
 #[test]
@@ -184,19 +223,31 @@ fn packets_and_answers_are_counted() {
     node.has_forwarded("table", 1);
     // Allocate twice (one is challenged), ChannelBind, ChannelData; the last without padding.
     let received = |transport: &str| {
-        node.metric(&format!("vizard_packets_received_total{{transport=\"{transport}\"}}"))
+        node.metric(&format!(
+            "vizard_packets_received_total{{transport=\"{transport}\"}}"
+        ))
     };
     assert_eq!((received("udp"), received("tcp")), (4, 3));
-    assert_eq!(node.metric("vizard_forwarded_bytes_total{path=\"table\"}"), 50);
+    assert_eq!(
+        node.metric("vizard_forwarded_bytes_total{path=\"table\"}"),
+        50
+    );
     let answers_of = |method: &str, code: &str| {
-        node.metric(&format!("vizard_answers_total{{code=\"{code}\",method=\"{method}\"}}"))
+        node.metric(&format!(
+            "vizard_answers_total{{code=\"{code}\",method=\"{method}\"}}"
+        ))
     };
     assert_eq!(answers_of("allocate", "401"), 2);
     assert_eq!(answers_of("allocate", "success"), 2);
     assert_eq!(answers_of("channel_bind", "success"), 2);
-    assert_eq!(alice.bind(0x4009, "192.0.2.77:9".parse().expect("an address")), Err(403));
+    assert_eq!(
+        alice.bind(0x4009, "192.0.2.77:9".parse().expect("an address")),
+        Err(403)
+    );
     assert_eq!(answers_of("channel_bind", "403"), 1);
-    wait_until("the entries are counted", || node.metric("vizard_forwards") == 2);
+    wait_until("the entries are counted", || {
+        node.metric("vizard_forwards") == 2
+    });
     assert_eq!(node.metric("vizard_tcp_connections"), 1);
     assert_eq!(node.metric("vizard_worker_panics_total"), 0);
 }

@@ -13,13 +13,16 @@ use vizard::dataplane::{self, ConnectionLimits, Settings, StartError};
 use vizard::telemetry::Metrics;
 use vizard_proto::auth::ticket::{TicketKey, TicketKeys};
 use vizard_proto::config::{Config, Limits, Masking};
+use vizard_proto::contract::Command;
 use vizard_proto::time::WallClock;
 
 use crate::loopback::{Caller, Heard, Node, PATIENCE, Setup, wait_until};
 
 /// TTL or hop limit and DSCP/ECN of the next packet.
 fn marks(socket: &UdpSocket) -> (Option<i32>, Option<i32>) {
-    socket.set_read_timeout(Some(PATIENCE)).expect("a positive time");
+    socket
+        .set_read_timeout(Some(PATIENCE))
+        .expect("a positive time");
     let (mut buffer, mut ancillary) = ([0; 2048], vec![0; 256]);
     let mut buffers = [IoSliceMut::new(&mut buffer)];
     let message = recvmsg::<SockaddrStorage>(
@@ -104,7 +107,10 @@ fn oversized_datagrams_are_dropped_whole() {
 
 #[test]
 fn a_receiver_that_is_gone_stops_nobody() {
-    let node = Node::start(&Setup { workers: 1, ..Setup::default() });
+    let node = Node::start(&Setup {
+        workers: 1,
+        ..Setup::default()
+    });
     let call = node.call();
     let mut alice = call.over_udp(0, node.udp(0));
     let mut bob = call.over_udp(1, node.udp(0));
@@ -130,13 +136,53 @@ fn garbage_is_counted_and_nothing_else() {
     for bytes in [&b"\x40"[..], b"\x40\x00\x00", b"\x40\x00\x00\x05abc"] {
         socket.send(bytes).expect("sent");
     }
-    wait_until("it is counted", || node.dropped("malformed_channel_data") == 3);
+    wait_until("it is counted", || {
+        node.dropped("malformed_channel_data") == 3
+    });
     socket.send(b"\x40\x00\x00\x03abc").expect("sent");
     wait_until("it is counted", || node.dropped("no_allocation") == 1);
     socket.send(b"\x00\x01\x00\x04").expect("sent");
     wait_until("it is counted", || node.dropped("malformed_stun") == 1);
     socket.set_nonblocking(true).expect("a socket");
-    assert!(socket.recv(&mut [0; 100]).is_err(), "none of it is answered");
+    assert!(
+        socket.recv(&mut [0; 100]).is_err(),
+        "none of it is answered"
+    );
+}
+
+#[test]
+fn new_limits_reach_every_worker() {
+    let node = Node::start(&Setup {
+        workers: 3,
+        ..Setup::default()
+    });
+    let limits = Limits {
+        answers_per_second: 1,
+        answers_burst: 1,
+        ..Limits::default()
+    };
+    let command = Command::SetPolicy {
+        masking: Masking::default(),
+        limits,
+    };
+    node.handle.command(command).expect("it is always taken");
+    let strangers: Vec<_> = (0..16)
+        .map(|_| {
+            let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+            socket.connect(node.udp(0)).expect("loopback is reachable");
+            socket
+        })
+        .collect();
+    // An Allocate without credentials is answered by the worker's own gate.
+    let mut request = vec![0, 3, 0, 0, 0x21, 0x12, 0xA4, 0x42];
+    request.resize(20, 9);
+    for stranger in &strangers {
+        let refused = node.dropped("answer_budget");
+        wait_until("its worker is silent", || {
+            stranger.send(&request).expect("sent");
+            node.dropped("answer_budget") > refused
+        });
+    }
 }
 
 fn settings(udp: &[SocketAddr], tcp: &[SocketAddr]) -> Settings {
@@ -147,7 +193,13 @@ fn settings(udp: &[SocketAddr], tcp: &[SocketAddr]) -> Settings {
         relay: Config {
             realm: "vizard".into(),
             clock: WallClock::new(0),
-            tickets: Arc::new(TicketKeys::new(&TicketKey { id: 1, secret: [1; 32] }, &[])),
+            tickets: Arc::new(TicketKeys::new(
+                &TicketKey {
+                    id: 1,
+                    secret: [1; 32],
+                },
+                &[],
+            )),
             nonce_secret: [1; 32],
             masking: Masking::default(),
             limits: Limits::default(),
@@ -160,7 +212,10 @@ fn settings(udp: &[SocketAddr], tcp: &[SocketAddr]) -> Settings {
 
 fn refusal(udp: &[SocketAddr], tcp: &[SocketAddr]) -> String {
     let started = dataplane::start(settings(udp, tcp), Box::new(drop), Arc::new(Metrics::new()));
-    started.err().map(|error: StartError| error.to_string()).expect("it must not start")
+    started
+        .err()
+        .map(|error: StartError| error.to_string())
+        .expect("it must not start")
 }
 
 #[test]
@@ -168,26 +223,41 @@ fn a_port_in_use_is_named_with_what_to_do() {
     let node = Node::start(&Setup::default());
     let (udp, tcp) = (node.udp(0), node.tcp(0));
     let said = refusal(&[udp], &[]);
-    assert!(said.contains(&format!("UDP {udp}")) && said.contains("choose another port"), "{said}");
+    assert!(
+        said.contains(&format!("UDP {udp}")) && said.contains("choose another port"),
+        "{said}"
+    );
     let said = refusal(&[], &[tcp]);
-    assert!(said.contains(&format!("TCP {tcp}")) && said.contains("choose another port"), "{said}");
+    assert!(
+        said.contains(&format!("TCP {tcp}")) && said.contains("choose another port"),
+        "{said}"
+    );
 }
 
 #[test]
 fn an_address_of_another_machine_is_named() {
     let elsewhere = "192.0.2.1:3478".parse().expect("an address");
     let said = refusal(&[elsewhere], &[]);
-    assert!(said.contains("UDP 192.0.2.1:3478") && said.contains("no interface"), "{said}");
+    assert!(
+        said.contains("UDP 192.0.2.1:3478") && said.contains("no interface"),
+        "{said}"
+    );
     assert!(refusal(&[], &[]).contains("no listener"));
 }
 
 #[test]
 fn a_wildcard_and_one_of_its_addresses_together() {
-    let port = UdpSocket::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("free").port();
+    let port = UdpSocket::bind("127.0.0.1:0")
+        .and_then(|it| it.local_addr())
+        .expect("free")
+        .port();
     let all = SocketAddr::from(([0, 0, 0, 0], port));
     let one = SocketAddr::from(([127, 0, 0, 1], port));
-    let started =
-        dataplane::start(settings(&[all, one], &[]), Box::new(drop), Arc::new(Metrics::new()));
+    let started = dataplane::start(
+        settings(&[all, one], &[]),
+        Box::new(drop),
+        Arc::new(Metrics::new()),
+    );
     let (handle, running) = started.expect("starts");
     assert_eq!(running.udp(), [all, one]);
     handle.shutdown();

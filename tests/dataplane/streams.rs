@@ -9,12 +9,16 @@ use vizard::dataplane::ConnectionLimits;
 use crate::loopback::{Heard, Node, PATIENCE, Setup, wait_until};
 
 fn closed(node: &Node, reason: &str) -> u64 {
-    node.metric(&format!("vizard_tcp_connections_closed_total{{reason=\"{reason}\"}}"))
+    node.metric(&format!(
+        "vizard_tcp_connections_closed_total{{reason=\"{reason}\"}}"
+    ))
 }
 
 /// Whether the node closes this connection.
 fn is_closed(stream: &mut TcpStream) -> bool {
-    stream.set_read_timeout(Some(PATIENCE)).expect("a positive time");
+    stream
+        .set_read_timeout(Some(PATIENCE))
+        .expect("a positive time");
     match stream.read(&mut [0; 512]) {
         Ok(len) => len == 0,
         Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
@@ -38,7 +42,9 @@ fn other_protocols_are_shown_the_door() {
         assert!(is_closed(&mut stream), "{greeting:?}");
     }
     wait_until("all are counted", || closed(&node, "not_turn") == 6);
-    wait_until("none is left", || node.metric("vizard_tcp_connections") == 0);
+    wait_until("none is left", || {
+        node.metric("vizard_tcp_connections") == 0
+    });
 }
 
 #[test]
@@ -47,7 +53,10 @@ fn only_an_allocation_keeps_a_connection() {
         without_allocation: Duration::from_millis(100),
         ..ConnectionLimits::default()
     };
-    let node = Node::start(&Setup { connections, ..Setup::default() });
+    let node = Node::start(&Setup {
+        connections,
+        ..Setup::default()
+    });
     let call = node.call();
     // It allocates at once, before the first look at it.
     let mut alice = call.over_tcp(0, node.tcp(0));
@@ -104,8 +113,15 @@ fn many_messages_in_one_piece() {
     }
     alice.send(&stream);
     for number in 0..100_u8 {
-        let listener = if number % 2 == 0 { &mut bob } else { &mut carol };
-        assert_eq!(listener.hear(), Heard::Channel(0x4001, vec![number, 1, 2, 3]));
+        let listener = if number % 2 == 0 {
+            &mut bob
+        } else {
+            &mut carol
+        };
+        assert_eq!(
+            listener.hear(),
+            Heard::Channel(0x4001, vec![number, 1, 2, 3])
+        );
     }
 }
 
@@ -132,7 +148,9 @@ fn who_does_not_read_loses_media_but_not_the_rhythm() {
     let mut last = None;
     while let Some(Heard::Channel(0x4002, payload)) = bob.hear_within(Duration::from_millis(500)) {
         assert_eq!(payload.len(), 1199);
-        let number = payload.first_chunk().map(|bytes| u32::from_be_bytes(*bytes));
+        let number = payload
+            .first_chunk()
+            .map(|bytes| u32::from_be_bytes(*bytes));
         assert!(number > last, "{number:?} after {last:?}");
         last = number;
     }
@@ -160,16 +178,26 @@ fn who_asks_without_reading_is_cut_off() {
 
 #[test]
 fn connections_have_limits() {
-    let connections = ConnectionLimits { per_prefix: 2, ..ConnectionLimits::default() };
-    let node = Node::start(&Setup { connections, ..Setup::default() });
+    let connections = ConnectionLimits {
+        per_prefix: 2,
+        ..ConnectionLimits::default()
+    };
+    let node = Node::start(&Setup {
+        connections,
+        ..Setup::default()
+    });
     let first = TcpStream::connect(node.tcp(0)).expect("accepts");
     let _second = TcpStream::connect(node.tcp(0)).expect("accepts");
-    wait_until("both have a place", || node.metric("vizard_tcp_connections") == 2);
+    wait_until("both have a place", || {
+        node.metric("vizard_tcp_connections") == 2
+    });
     let mut third = TcpStream::connect(node.tcp(0)).expect("accepts");
     assert!(is_closed(&mut third));
     wait_until("it is counted", || closed(&node, "prefix_limit") == 1);
     let _other = TcpStream::connect(node.tcp(1)).expect("accepts");
-    wait_until("another prefix has a place", || node.metric("vizard_tcp_connections") == 3);
+    wait_until("another prefix has a place", || {
+        node.metric("vizard_tcp_connections") == 3
+    });
     drop(first);
     wait_until("one has left", || closed(&node, "by_client") == 1);
     let call = node.call();

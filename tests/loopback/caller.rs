@@ -44,9 +44,13 @@ enum Wire {
 
 impl Caller {
     pub fn udp(server: SocketAddr, credential: Credential) -> Self {
-        let any: SocketAddr = if server.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }
-            .parse()
-            .expect("an address");
+        let any: SocketAddr = if server.is_ipv4() {
+            "0.0.0.0:0"
+        } else {
+            "[::]:0"
+        }
+        .parse()
+        .expect("an address");
         let socket = UdpSocket::bind(any).expect("a free port");
         // Connected, so that only what comes from the very address that was asked is received.
         socket.connect(server).expect("loopback is reachable");
@@ -61,7 +65,15 @@ impl Caller {
 
     fn new(wire: Wire, credential: Credential) -> Self {
         let (realm, nonce, waiting) = (Vec::new(), Vec::new(), VecDeque::new());
-        Self { wire, credential, realm, nonce, transactions: 0, waiting, mask: None }
+        Self {
+            wire,
+            credential,
+            realm,
+            nonce,
+            transactions: 0,
+            waiting,
+            mask: None,
+        }
     }
 
     /// Makes an allocation.
@@ -74,7 +86,11 @@ impl Caller {
         let answer = self.request(Method::ALLOCATE, |request| {
             request.u8(AttributeType::REQUESTED_TRANSPORT, 17);
         })?;
-        let mask = message(&answer).xor_relayed_address().ok().flatten().expect("an address");
+        let mask = message(&answer)
+            .xor_relayed_address()
+            .ok()
+            .flatten()
+            .expect("an address");
         self.mask = Some(mask);
         Ok(mask)
     }
@@ -86,8 +102,10 @@ impl Caller {
 
     /// Refreshes the allocation for `lifetime` seconds.
     pub fn refresh(&mut self, lifetime: u32) -> Result<(), u16> {
-        self.request(Method::REFRESH, |request| request.u32(AttributeType::LIFETIME, lifetime))
-            .map(drop)
+        self.request(Method::REFRESH, |request| {
+            request.u32(AttributeType::LIFETIME, lifetime);
+        })
+        .map(drop)
     }
 
     pub fn permit(&mut self, peer: SocketAddr) -> Result<(), u16> {
@@ -169,7 +187,9 @@ impl Caller {
         let Wire::Tcp(stream, _) = &mut self.wire else {
             return false;
         };
-        stream.set_read_timeout(Some(PATIENCE)).expect("a positive time");
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("a positive time");
         let mut buffer = [0; 2048];
         loop {
             match stream.read(&mut buffer) {
@@ -231,9 +251,14 @@ impl Caller {
         writer.bytes(AttributeType::USERNAME, name);
         writer.bytes(AttributeType::REALM, &self.realm);
         writer.bytes(AttributeType::NONCE, &self.nonce);
-        writer
-            .bytes(AttributeType::PASSWORD_ALGORITHMS, &vizard_proto::auth::login::PASSWORD_ALGORITHMS);
-        writer.bytes(AttributeType::PASSWORD_ALGORITHM, &PasswordAlgorithm::Sha256.to_bytes());
+        writer.bytes(
+            AttributeType::PASSWORD_ALGORITHMS,
+            &vizard_proto::auth::login::PASSWORD_ALGORITHMS,
+        );
+        writer.bytes(
+            AttributeType::PASSWORD_ALGORITHM,
+            &PasswordAlgorithm::Sha256.to_bytes(),
+        );
         let key = LongTermKey::derive(PasswordAlgorithm::Sha256, name, &self.realm, password);
         writer.integrity(Integrity::Sha256, key.as_bytes());
     }
@@ -283,7 +308,9 @@ impl Caller {
 fn receive_datagram(socket: &UdpSocket, deadline: Instant) -> Option<Vec<u8>> {
     let mut buffer = [0; 4096];
     loop {
-        socket.set_read_timeout(Some(time_left(deadline)?)).expect("a positive time");
+        socket
+            .set_read_timeout(Some(time_left(deadline)?))
+            .expect("a positive time");
         if let Ok(len) = socket.recv(&mut buffer) {
             return Some(buffer[..len].to_vec());
         }
@@ -299,7 +326,10 @@ fn receive_framed(
         match next_frame(pending, 1 << 16) {
             Frame::Complete { message, total } => {
                 let padding = &pending[message..total];
-                assert!(padding.iter().all(|byte| *byte == 0), "padding is ours, and zero");
+                assert!(
+                    padding.iter().all(|byte| *byte == 0),
+                    "padding is ours, and zero"
+                );
                 let bytes = pending[..message].to_vec();
                 pending.drain(..total);
                 return Some(bytes);
@@ -307,7 +337,9 @@ fn receive_framed(
             Frame::Invalid => panic!("the stream has lost its rhythm"),
             Frame::Incomplete { .. } => {}
         }
-        stream.set_read_timeout(Some(time_left(deadline)?)).expect("a positive time");
+        stream
+            .set_read_timeout(Some(time_left(deadline)?))
+            .expect("a positive time");
         let mut buffer = [0; 4096];
         match stream.read(&mut buffer) {
             Ok(0) => return None,
@@ -318,7 +350,9 @@ fn receive_framed(
 }
 
 fn time_left(deadline: Instant) -> Option<Duration> {
-    deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+    deadline
+        .checked_duration_since(Instant::now())
+        .filter(|left| !left.is_zero())
 }
 
 fn message(bytes: &[u8]) -> Message<'_> {
@@ -331,7 +365,10 @@ fn understand(bytes: &[u8]) -> Heard {
         return Heard::Channel(data.channel.get(), bytes[data.payload].to_vec());
     }
     let data = message(bytes);
-    assert_eq!((data.class(), data.method()), (Class::Indication, Method::DATA));
+    assert_eq!(
+        (data.class(), data.method()),
+        (Class::Indication, Method::DATA)
+    );
     let peer = data.xor_peer_address().ok().flatten().expect("a peer");
     Heard::Data(peer, bytes[data.data().expect("data")].to_vec())
 }

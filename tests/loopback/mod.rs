@@ -52,10 +52,16 @@ pub struct Node {
 
 impl Node {
     pub fn start(setup: &Setup) -> Self {
-        let key = TicketKey { id: 1, secret: [7; 32] };
+        let key = TicketKey {
+            id: 1,
+            secret: [7; 32],
+        };
         let keys = Arc::new(TicketKeys::new(&key, &[]));
         let addresses = |texts: &[&str]| -> Vec<SocketAddr> {
-            texts.iter().map(|text| text.parse().expect("an address")).collect()
+            texts
+                .iter()
+                .map(|text| text.parse().expect("an address"))
+                .collect()
         };
         let settings = dataplane::Settings {
             udp: addresses(&setup.udp),
@@ -67,7 +73,10 @@ impl Node {
                 tickets: Arc::clone(&keys),
                 nonce_secret: [3; 32],
                 masking: Masking::default(),
-                limits: Limits { answers_burst: 100_000, ..Limits::default() },
+                limits: Limits {
+                    answers_burst: 100_000,
+                    ..Limits::default()
+                },
             },
             seed: [5; 32],
             connections: setup.connections,
@@ -80,7 +89,14 @@ impl Node {
         let (handle, running) =
             dataplane::start(settings, Box::new(report), Arc::clone(&metrics)).expect("starts");
         let (running, calls) = (Some(running), Mutex::new(0));
-        Self { handle, metrics, running, keys, reports, calls }
+        Self {
+            handle,
+            metrics,
+            running,
+            keys,
+            reports,
+            calls,
+        }
     }
 
     pub fn udp(&self, index: usize) -> SocketAddr {
@@ -93,11 +109,26 @@ impl Node {
 
     /// Opens a call.
     pub fn call(&self) -> Call<'_> {
+        self.call_for(3600)
+    }
+
+    /// Opens a call whose tickets are good for so many seconds.
+    pub fn call_for(&self, secs: u64) -> Call<'_> {
         let mut calls = self.calls.lock().expect("no test panicked");
         *calls += 1;
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
-        let call = Call { node: self, id: CallId([*calls; 16]), until: now.as_secs() + 3600 };
-        let open = Command::OpenCall { call: call.id, until: call.until, usernames: Vec::new() };
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .expect("after 1970");
+        let call = Call {
+            node: self,
+            id: CallId([*calls; 16]),
+            until: now.as_secs() + secs,
+        };
+        let open = Command::OpenCall {
+            call: call.id,
+            until: call.until,
+            usernames: Vec::new(),
+        };
         self.handle.command(open).expect("there is room");
         call
     }
@@ -114,17 +145,23 @@ impl Node {
 
     /// Packets dropped for `reason`.
     pub fn dropped(&self, reason: &str) -> u64 {
-        self.metric(&format!("vizard_packets_dropped_total{{reason=\"{reason}\"}}"))
+        self.metric(&format!(
+            "vizard_packets_dropped_total{{reason=\"{reason}\"}}"
+        ))
     }
 
     /// Packets forwarded along `path`.
     pub fn forwarded(&self, path: &str) -> u64 {
-        self.metric(&format!("vizard_packets_forwarded_total{{path=\"{path}\"}}"))
+        self.metric(&format!(
+            "vizard_packets_forwarded_total{{path=\"{path}\"}}"
+        ))
     }
 
     /// Waits until so many packets have been forwarded along `path`.
     pub fn has_forwarded(&self, path: &str, count: u64) {
-        wait_until("all is forwarded and counted", || self.forwarded(path) >= count);
+        wait_until("all is forwarded and counted", || {
+            self.forwarded(path) >= count
+        });
         assert_eq!(self.forwarded(path), count);
     }
 
@@ -162,8 +199,15 @@ impl Call<'_> {
     }
 
     pub fn revoke(&self, scope: Scope) {
-        let revoke = Command::Revoke { call: self.id, scope, until: self.until };
-        self.node.handle.command(revoke).expect("revoking never fails");
+        let revoke = Command::Revoke {
+            call: self.id,
+            scope,
+            until: self.until,
+        };
+        self.node
+            .handle
+            .command(revoke)
+            .expect("revoking never fails");
     }
 
     pub fn over_udp(&self, party: u8, server: SocketAddr) -> Caller {

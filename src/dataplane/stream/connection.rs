@@ -103,7 +103,10 @@ impl Connection {
         loop {
             return match self.stream.read(&mut arena[kept..kept + READ_SIZE]) {
                 Ok(0) => Filled::Closed,
-                Ok(len) => Filled::Some { len: kept + len, is_more: len == READ_SIZE },
+                Ok(len) => Filled::Some {
+                    len: kept + len,
+                    is_more: len == READ_SIZE,
+                },
                 Err(error) => match error.kind() {
                     ErrorKind::Interrupted => continue,
                     ErrorKind::WouldBlock => Filled::Nothing,
@@ -172,7 +175,10 @@ impl Connection {
     pub(super) fn flush(&mut self) -> bool {
         while !self.queue.is_empty() {
             let (front, back) = self.queue.as_slices();
-            match self.stream.write_vectored(&[IoSlice::new(front), IoSlice::new(back)]) {
+            match self
+                .stream
+                .write_vectored(&[IoSlice::new(front), IoSlice::new(back)])
+            {
                 Ok(0) => return false,
                 Ok(written) => {
                     self.queue.drain(..written);

@@ -58,7 +58,11 @@ impl Listener {
 
     /// When there will be something to do, if nothing happens before.
     pub(super) fn wakes_at(&self) -> Timestamp {
-        if self.is_ready { self.paused_until } else { Timestamp::NEVER }
+        if self.is_ready {
+            self.paused_until
+        } else {
+            Timestamp::NEVER
+        }
     }
 
     fn accept(&mut self, now: Timestamp, counters: &mut Counters) -> Option<TcpStream> {
@@ -170,9 +174,16 @@ impl Connections {
         listen::prepare_stream(&stream)?;
         let place = self.free.last().copied().unwrap_or(self.places.len());
         let token = Token(self.first_token + place);
-        stream.register(&self.registry, token, Interest::READABLE | Interest::WRITABLE)?;
+        stream.register(
+            &self.registry,
+            token,
+            Interest::READABLE | Interest::WRITABLE,
+        )?;
         self.last_serial += 1;
-        let client = Client { tuple, hand: self.hand };
+        let client = Client {
+            tuple,
+            hand: self.hand,
+        };
         let connection = Connection::new(stream, client, self.last_serial);
         if self.free.pop().is_some() {
             self.places[place] = Some(connection);
@@ -180,7 +191,8 @@ impl Connections {
             self.places.push(Some(connection));
         }
         self.by_tuple.insert(tuple, place);
-        self.checks.push_back((now + self.patience, place, self.last_serial));
+        self.checks
+            .push_back((now + self.patience, place, self.last_serial));
         Ok(())
     }
 

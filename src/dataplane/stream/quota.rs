@@ -21,7 +21,11 @@ pub struct ConnectionLimits {
 
 impl Default for ConnectionLimits {
     fn default() -> Self {
-        Self { total: 10_000, per_prefix: 512, without_allocation: Duration::from_secs(30) }
+        Self {
+            total: 10_000,
+            per_prefix: 512,
+            without_allocation: Duration::from_secs(30),
+        }
     }
 }
 
@@ -39,7 +43,10 @@ struct Taken {
 
 impl Quota {
     pub(crate) fn new(limits: ConnectionLimits) -> Self {
-        Self { limits, taken: Mutex::default() }
+        Self {
+            limits,
+            taken: Mutex::default(),
+        }
     }
 
     /// How long a connection may be without an allocation.
@@ -82,7 +89,9 @@ fn prefix(source: IpAddr) -> u64 {
         IpAddr::V4(ip) => u64::from(ip.to_bits() >> 8),
         IpAddr::V6(ip) => {
             let [a, b, c, d, ..] = ip.segments();
-            [a, b, c, d].into_iter().fold(0, |number, part| number << 16 | u64::from(part))
+            [a, b, c, d]
+                .into_iter()
+                .fold(0, |number, part| number << 16 | u64::from(part))
         }
     }
 }
@@ -92,7 +101,11 @@ mod tests {
     use super::*;
 
     fn limited(total: usize, per_prefix: usize) -> Quota {
-        Quota::new(ConnectionLimits { total, per_prefix, ..ConnectionLimits::default() })
+        Quota::new(ConnectionLimits {
+            total,
+            per_prefix,
+            ..ConnectionLimits::default()
+        })
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -116,6 +129,13 @@ mod tests {
         quota.release(ip("192.0.2.1"));
         assert_eq!(quota.take(ip("192.0.2.2")), Ok(()));
         quota.release(ip("192.0.2.2"));
-        assert!(quota.taken.lock().expect("not poisoned").by_prefix.is_empty());
+        assert!(
+            quota
+                .taken
+                .lock()
+                .expect("not poisoned")
+                .by_prefix
+                .is_empty()
+        );
     }
 }

@@ -42,7 +42,12 @@ struct Waiting {
 impl Exit {
     pub(crate) fn new(sockets: &[Socket]) -> Self {
         let mut by_local = HashMap::with_hasher(hash::state());
-        by_local.extend(sockets.iter().enumerate().map(|(index, it)| (it.bound(), index)));
+        by_local.extend(
+            sockets
+                .iter()
+                .enumerate()
+                .map(|(index, it)| (it.bound(), index)),
+        );
         let v4 = cmsg_space!(libc::in_pktinfo);
         let v6 = cmsg_space!(libc::in6_pktinfo);
         let nothing = Waiting {
@@ -67,7 +72,10 @@ impl Exit {
             Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
         };
         let wildcard = SocketAddr::new(any, local.port());
-        self.by_local.get(&local).or_else(|| self.by_local.get(&wildcard)).copied()
+        self.by_local
+            .get(&local)
+            .or_else(|| self.by_local.get(&wildcard))
+            .copied()
     }
 
     /// Whether [`Self::flush`] must come before the next [`Self::push`].
@@ -79,7 +87,12 @@ impl Exit {
     pub(crate) fn push(&mut self, tuple: &FiveTuple, bytes: Range<usize>) -> Result<(), Loss> {
         let socket = self.socket_for(tuple.local).ok_or(Loss::NoSocket)?;
         let place = self.waiting.get_mut(self.len).ok_or(Loss::SendBlocked)?;
-        *place = Waiting { socket, source: tuple.local.ip(), to: tuple.remote, bytes };
+        *place = Waiting {
+            socket,
+            source: tuple.local.ip(),
+            to: tuple.remote,
+            bytes,
+        };
         self.len += 1;
         Ok(())
     }
@@ -114,11 +127,20 @@ impl Exit {
             });
             let receivers: [SocketAddr; BATCH] =
                 std::array::from_fn(|index| batch.get(index).unwrap_or(first).to);
-            let mut headers = Headers { v4: &mut self.headers_v4, v6: &mut self.headers_v6 };
+            let mut headers = Headers {
+                v4: &mut self.headers_v4,
+                v6: &mut self.headers_v6,
+            };
             let source = first.source;
-            headers.send_all(socket, source, &datagrams[..run], &receivers, |index, sent| {
-                outcome(batch[index].bytes.len(), sent);
-            });
+            headers.send_all(
+                socket,
+                source,
+                &datagrams[..run],
+                &receivers,
+                |index, sent| {
+                    outcome(batch[index].bytes.len(), sent);
+                },
+            );
             start += run;
         }
     }
@@ -136,7 +158,10 @@ impl Exit {
             .ok_or(Loss::NoSocket)?;
         let datagram = [parts.map(IoSlice::new)];
         let mut outcome = Ok(());
-        let mut headers = Headers { v4: &mut self.headers_v4, v6: &mut self.headers_v6 };
+        let mut headers = Headers {
+            v4: &mut self.headers_v4,
+            v6: &mut self.headers_v6,
+        };
         headers.send_all(
             socket,
             tuple.local.ip(),
@@ -196,7 +221,9 @@ impl Headers<'_> {
             (Family::V4, IpAddr::V4(source)) => {
                 let info = libc::in_pktinfo {
                     ipi_ifindex: 0,
-                    ipi_spec_dst: libc::in_addr { s_addr: u32::from(source).to_be() },
+                    ipi_spec_dst: libc::in_addr {
+                        s_addr: u32::from(source).to_be(),
+                    },
                     ipi_addr: libc::in_addr { s_addr: 0 },
                 };
                 let receivers: [_; BATCH] =
@@ -204,11 +231,19 @@ impl Headers<'_> {
                         Some(SocketAddr::V4(to)) => Some(SockaddrIn::from(*to)),
                         _ => None,
                     });
-                send(fd, self.v4, datagrams, &receivers, &ControlMessage::Ipv4PacketInfo(&info))
+                send(
+                    fd,
+                    self.v4,
+                    datagrams,
+                    &receivers,
+                    &ControlMessage::Ipv4PacketInfo(&info),
+                )
             }
             (Family::V6, IpAddr::V6(source)) => {
                 let info = libc::in6_pktinfo {
-                    ipi6_addr: libc::in6_addr { s6_addr: source.octets() },
+                    ipi6_addr: libc::in6_addr {
+                        s6_addr: source.octets(),
+                    },
                     ipi6_ifindex: 0,
                 };
                 let receivers: [_; BATCH] =
@@ -216,7 +251,13 @@ impl Headers<'_> {
                         Some(SocketAddr::V6(to)) => Some(SockaddrIn6::from(*to)),
                         _ => None,
                     });
-                send(fd, self.v6, datagrams, &receivers, &ControlMessage::Ipv6PacketInfo(&info))
+                send(
+                    fd,
+                    self.v6,
+                    datagrams,
+                    &receivers,
+                    &ControlMessage::Ipv6PacketInfo(&info),
+                )
             }
             _ => Err(Errno::EAFNOSUPPORT),
         }
@@ -232,6 +273,13 @@ fn send<S: SockaddrLike + Copy, const N: usize>(
     source: &ControlMessage<'_>,
 ) -> Result<usize, Errno> {
     let source = std::slice::from_ref(source);
-    let sent = sendmmsg(fd, headers, datagrams, receivers, source, MsgFlags::MSG_DONTWAIT)?;
+    let sent = sendmmsg(
+        fd,
+        headers,
+        datagrams,
+        receivers,
+        source,
+        MsgFlags::MSG_DONTWAIT,
+    )?;
     Ok(sent.count())
 }

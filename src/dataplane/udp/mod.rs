@@ -32,7 +32,11 @@ pub(super) struct Socket {
 /// What came of looking for a datagram.
 pub(super) enum Received {
     /// So many bytes were put into the buffer.
-    Packet { len: usize, remote: SocketAddr, local: SocketAddr },
+    Packet {
+        len: usize,
+        remote: SocketAddr,
+        local: SocketAddr,
+    },
     /// There was one, but it was larger than the buffer.
     Oversized,
     /// There was one, but nobody knows to which of our addresses.
@@ -60,7 +64,10 @@ impl Socket {
             SocketAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
             SocketAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
         }
-        Ok(Self { socket: mio::net::UdpSocket::from_std(socket), bound })
+        Ok(Self {
+            socket: mio::net::UdpSocket::from_std(socket),
+            bound,
+        })
     }
 
     /// The address that it is bound to.
@@ -128,5 +135,7 @@ fn socket_address(address: &SockaddrStorage) -> Option<SocketAddr> {
     if let Some(v4) = address.as_sockaddr_in() {
         return Some(SocketAddr::new(v4.ip().into(), v4.port()));
     }
-    address.as_sockaddr_in6().map(|v6| SocketAddr::new(v6.ip().into(), v6.port()))
+    address
+        .as_sockaddr_in6()
+        .map(|v6| SocketAddr::new(v6.ip().into(), v6.port()))
 }
