@@ -1,1 +1,3 @@
-fn main(){}
+//! The `vizard` command.
+
+fn main() {}
