@@ -1,0 +1,3 @@
+//! Decides calls, and keeps them.
+
+pub mod policy;
