@@ -45,7 +45,10 @@ impl Default for Masking {
     fn default() -> Self {
         Self {
             pool_v4: Some(Ipv4Net::new_assert(Ipv4Addr::new(198, 18, 0, 0), 15)),
-            pool_v6: Some(Ipv6Net::new_assert(Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 0), 48)),
+            pool_v6: Some(Ipv6Net::new_assert(
+                Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 0),
+                48,
+            )),
             mapped_v4: Ipv4Addr::new(192, 0, 2, 1),
             mapped_v6: Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1),
             answer_binding: AnswerBinding::UnlessMasked,

@@ -12,9 +12,7 @@ use crate::config::{Limits, Masking};
 use crate::forward::{Forward, ForwardKey};
 
 /// Names one allocation for as long as the process lives; never used again for another.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AllocationId(pub u64);
 
 /// What to do with a packet that was handed in.
@@ -159,9 +157,7 @@ pub enum Command {
 }
 
 /// A part of a call.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Scope {
     /// All of it.
     Call,

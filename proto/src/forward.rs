@@ -6,7 +6,6 @@
 
 use ahash::RandomState;
 use alloc::vec::Vec;
-use core::hash::BuildHasher;
 use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use core::num::NonZeroU32;
 use hashbrown::HashTable;
@@ -122,13 +121,22 @@ impl ForwardTable {
         }
         let hasher = &self.hasher;
         if let Some(entry) = Narrow::new(&key, &forward) {
-            self.narrow.insert_unique(hasher.hash_one(entry.key), entry, |e| hasher.hash_one(e.key));
+            self.narrow
+                .insert_unique(hasher.hash_one(entry.key), entry, |e| {
+                    hasher.hash_one(e.key)
+                });
         } else {
-            let entry = Wide { key, forward, tally: Tally::default() };
-            self.wide.insert_unique(hasher.hash_one(key), entry, |e| hasher.hash_one(e.key));
+            let entry = Wide {
+                key,
+                forward,
+                tally: Tally::default(),
+            };
+            self.wide
+                .insert_unique(hasher.hash_one(key), entry, |e| hasher.hash_one(e.key));
         }
         // Room for every entry, so that noting its first packet never allocates.
-        self.used.reserve(self.len().saturating_sub(self.used.len()));
+        self.used
+            .reserve(self.len().saturating_sub(self.used.len()));
     }
 
     /// Takes an entry out; what it carried since the last drain is the answer.
@@ -144,14 +152,18 @@ impl ForwardTable {
         if let Some(narrow) = narrow_key(&key.tuple, key.channel) {
             let hash = self.hasher.hash_one(narrow);
             if let Entry::Occupied(entry) =
-                self.narrow.entry(hash, |e| e.key == narrow, |e| self.hasher.hash_one(e.key))
+                self.narrow
+                    .entry(hash, |e| e.key == narrow, |e| self.hasher.hash_one(e.key))
             {
                 let (entry, _) = entry.remove();
                 return Some((entry.allocation, entry.kbps, entry.tally));
             }
         }
         let hash = self.hasher.hash_one(key);
-        match self.wide.entry(hash, |e| e.key == *key, |e| self.hasher.hash_one(e.key)) {
+        match self
+            .wide
+            .entry(hash, |e| e.key == *key, |e| self.hasher.hash_one(e.key))
+        {
             Entry::Occupied(entry) => {
                 let (entry, _) = entry.remove();
                 Some((entry.forward.allocation, entry.forward.kbps, entry.tally))
@@ -180,12 +192,21 @@ impl ForwardTable {
             channel_data::parse_datagram(bytes).ok_or(DropReason::MalformedChannelData)?;
         let payload = message.payload.len();
         let route = self.route(now, tuple, message.channel, payload)?;
-        let header = bytes.first_chunk_mut::<2>().ok_or(DropReason::MalformedChannelData)?;
+        let header = bytes
+            .first_chunk_mut::<2>()
+            .ok_or(DropReason::MalformedChannelData)?;
         *header = route.channel.get().to_be_bytes();
         let len = message.payload.end;
-        let padding =
-            if route.to.tuple.transport.is_stream() { len.next_multiple_of(4) - len } else { 0 };
-        Ok(Hop { to: route.to, len, padding })
+        let padding = if route.to.tuple.transport.is_stream() {
+            len.next_multiple_of(4) - len
+        } else {
+            0
+        };
+        Ok(Hop {
+            to: route.to,
+            len,
+            padding,
+        })
     }
 
     fn route(
@@ -202,7 +223,10 @@ impl ForwardTable {
                     return Err(DropReason::OverRate);
                 }
                 if entry.tally.add(payload) {
-                    self.used.push(ForwardKey { tuple: *tuple, channel });
+                    self.used.push(ForwardKey {
+                        tuple: *tuple,
+                        channel,
+                    });
                 }
                 return Ok(entry.route());
             }
@@ -210,7 +234,10 @@ impl ForwardTable {
         if self.wide.is_empty() {
             return Err(DropReason::NoForward);
         }
-        let key = ForwardKey { tuple: *tuple, channel };
+        let key = ForwardKey {
+            tuple: *tuple,
+            channel,
+        };
         let entry = self
             .wide
             .find_mut(self.hasher.hash_one(key), |e| e.key == key)
@@ -222,7 +249,10 @@ impl ForwardTable {
         if entry.tally.add(payload) {
             self.used.push(key);
         }
-        Ok(Route { to: forward.to, channel: forward.channel })
+        Ok(Route {
+            to: forward.to,
+            channel: forward.channel,
+        })
     }
 
     /// Reports what was carried since the last drain, per sender's allocation.
@@ -246,7 +276,9 @@ impl ForwardTable {
                 return Some((entry.allocation, &mut entry.tally));
             }
         }
-        let entry = self.wide.find_mut(self.hasher.hash_one(key), |e| e.key == *key)?;
+        let entry = self
+            .wide
+            .find_mut(self.hasher.hash_one(key), |e| e.key == *key)?;
         Some((entry.forward.allocation, &mut entry.tally))
     }
 }
@@ -258,8 +290,11 @@ struct Route {
 
 impl Narrow {
     fn new(key: &ForwardKey, forward: &Forward) -> Option<Self> {
-        let FiveTuple { transport, local: SocketAddr::V4(local), remote: SocketAddr::V4(remote) } =
-            forward.to.tuple
+        let FiveTuple {
+            transport,
+            local: SocketAddr::V4(local),
+            remote: SocketAddr::V4(remote),
+        } = forward.to.tuple
         else {
             return None;
         };
@@ -282,7 +317,13 @@ impl Narrow {
             local: SocketAddr::V4(self.local),
             remote: SocketAddr::V4(self.remote),
         };
-        Route { to: Client { tuple, hand: self.hand }, channel: self.channel }
+        Route {
+            to: Client {
+                tuple,
+                hand: self.hand,
+            },
+            channel: self.channel,
+        }
     }
 }
 
@@ -298,7 +339,10 @@ impl Tally {
 
 impl From<Tally> for Usage {
     fn from(tally: Tally) -> Self {
-        Self { packets: u64::from(tally.packets), bytes: tally.bytes }
+        Self {
+            packets: u64::from(tally.packets),
+            bytes: tally.bytes,
+        }
     }
 }
 
@@ -308,12 +352,7 @@ fn narrow_key(tuple: &FiveTuple, channel: ChannelNumber) -> Option<u128> {
         return None;
     };
     let transport = u128::from(tuple.transport.is_stream());
-    Some(
-        half(remote) << 80
-            | half(local) << 32
-            | u128::from(channel.get()) << 8
-            | transport,
-    )
+    Some(half(remote) << 80 | half(local) << 32 | u128::from(channel.get()) << 8 | transport)
 }
 
 fn half(address: SocketAddrV4) -> u128 {

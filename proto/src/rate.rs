@@ -2,6 +2,7 @@
 //! prefix gets.
 
 use core::num::NonZeroU32;
+use serde::{Deserialize, Serialize};
 
 use crate::contract::AllocationId;
 use crate::hash::{self, Map};
@@ -10,14 +11,16 @@ use crate::time::Timestamp;
 const NANOS_PER_SEC: u64 = 1_000_000_000;
 
 /// A bucket that fills at a steady rate. It counts in nanoseconds' worth of its rate.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Bucket {
     /// The bucket is full again at this time; how far that lies ahead is what was taken.
     full_at: Timestamp,
 }
 
 impl Bucket {
-    pub(crate) const FULL: Self = Self { full_at: Timestamp::ZERO };
+    pub(crate) const FULL: Self = Self {
+        full_at: Timestamp::ZERO,
+    };
 
     /// Takes what takes `cost` nanoseconds to fill, if the bucket of `depth` nanoseconds has it.
     pub(crate) fn take(&mut self, now: Timestamp, cost: u64, depth: u64) -> bool {
@@ -28,11 +31,6 @@ impl Bucket {
         }
         self.full_at = Timestamp::from_nanos(full_at);
         true
-    }
-
-    /// Whether nothing is missing.
-    pub(crate) fn is_full(&self, now: Timestamp) -> bool {
-        self.full_at <= now
     }
 }
 
@@ -52,11 +50,17 @@ const BURST_NANOS: u64 = NANOS_PER_SEC / 2;
 
 impl Meters {
     pub(crate) fn new(seed: [u8; 32]) -> Self {
-        Self { meters: Map::with_hasher(hash::state(seed, "meters")) }
+        Self {
+            meters: Map::with_hasher(hash::state(seed, "meters")),
+        }
     }
 
     pub(crate) fn attach(&mut self, allocation: AllocationId, kbps: NonZeroU32) {
-        let fresh = Meter { bucket: Bucket::FULL, kbps, entries: 0 };
+        let fresh = Meter {
+            bucket: Bucket::FULL,
+            kbps,
+            entries: 0,
+        };
         self.meters.entry(allocation).or_insert(fresh).entries += 1;
     }
 
@@ -74,7 +78,12 @@ impl Meters {
     }
 
     /// Whether `payload` more bytes are within the allocation's rate.
-    pub(crate) fn admit(&mut self, now: Timestamp, allocation: AllocationId, payload: usize) -> bool {
+    pub(crate) fn admit(
+        &mut self,
+        now: Timestamp,
+        allocation: AllocationId,
+        payload: usize,
+    ) -> bool {
         self.meters
             .get_mut(&allocation)
             .is_none_or(|meter| take_payload(&mut meter.bucket, now, meter.kbps, payload))
@@ -106,8 +115,6 @@ mod tests {
         now = now + Duration::from_nanos(250);
         let granted = (0..1000).filter(|_| bucket.take(now, 100, 1000)).count();
         assert_eq!(granted, 2);
-        assert!(!bucket.is_full(now));
-        assert!(bucket.is_full(now + Duration::from_nanos(1000)));
     }
 
     #[test]

@@ -67,7 +67,9 @@ pub struct WallClock {
 impl WallClock {
     /// A clock that stood at `unix_secs` seconds after 1970-01-01T00:00:00Z at [`Timestamp::ZERO`].
     pub const fn new(unix_secs: u64) -> Self {
-        Self { unix_secs_at_zero: unix_secs }
+        Self {
+            unix_secs_at_zero: unix_secs,
+        }
     }
 
     /// Unix seconds at `now`.

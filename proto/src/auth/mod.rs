@@ -1,6 +1,7 @@
 //! Long-term authentication (RFC 8489 section 9.2) with credentials that need no look-up.
 
 mod keys;
+pub mod login;
 pub mod nonce;
 pub mod ticket;
 
@@ -10,7 +11,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 /// HMAC-SHA-256 over `parts`, one after the other.
-fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+pub(crate) fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     // HMAC takes keys of any length, so this cannot fail.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
         return [0; 32];

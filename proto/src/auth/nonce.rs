@@ -32,8 +32,17 @@ pub struct Nonces {
 impl Nonces {
     /// Nonces under `secret`, good for `lifetime_secs` (16 seconds to 100 hours, rounded to 16 seconds).
     pub fn new(secret: [u8; 32], lifetime_secs: u64) -> Self {
-        let lifetime_units = (lifetime_secs / UNIT_SECS).clamp(1, 22_500);
-        Self { secret, lifetime_units }
+        let mut nonces = Self {
+            secret,
+            lifetime_units: 1,
+        };
+        nonces.set_lifetime(lifetime_secs);
+        nonces
+    }
+
+    /// From here on they are good for `lifetime_secs`.
+    pub fn set_lifetime(&mut self, lifetime_secs: u64) {
+        self.lifetime_units = (lifetime_secs / UNIT_SECS).clamp(1, 22_500);
     }
 
     /// A nonce for `source` at `unix_secs`.
@@ -60,7 +69,8 @@ impl Nonces {
             _ => return false,
         }
         let current = unix_secs / UNIT_SECS;
-        let age = u64::from(low_bits(current).wrapping_sub(u16::from_be_bytes([sealed[0], sealed[1]])));
+        let age =
+            u64::from(low_bits(current).wrapping_sub(u16::from_be_bytes([sealed[0], sealed[1]])));
         let Some(issued) = current.checked_sub(age) else {
             return false;
         };
@@ -87,7 +97,10 @@ pub fn has_cookie(nonce: &[u8]) -> bool {
     nonce.starts_with(COOKIE)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the low bits are what is wanted")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the low bits are what is wanted"
+)]
 fn low_bits(time: u64) -> u16 {
     time as u16
 }

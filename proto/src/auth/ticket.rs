@@ -29,9 +29,7 @@ const FORMAT: u8 = 1;
 const FLAG_MASKED: u8 = 1;
 
 /// Which call: 16 bytes that the control side chose.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CallId(pub [u8; 16]);
 
 /// What a ticket says.
@@ -95,7 +93,10 @@ impl TicketKeys {
     pub fn mint(&self, ticket: &Ticket) -> Credential {
         let username = self.current.seal(ticket);
         let password = self.current.password(username.as_bytes());
-        Credential { username, password: String::from_utf8_lossy(&password).into_owned() }
+        Credential {
+            username,
+            password: String::from_utf8_lossy(&password).into_owned(),
+        }
     }
 
     /// The ticket behind `username`, with its password; `None` for anything that we did not mint.
@@ -160,7 +161,10 @@ impl Schedule {
     fn unseal(&self, sealed: &mut [u8]) -> Option<Ticket> {
         let (head, body) = sealed.split_at_mut_checked(1 + NONCE_LEN)?;
         let nonce = Nonce::try_assume_unique_for_key(&head[1..]).ok()?;
-        let content = self.sealing.open_in_place(nonce, Aad::from([self.id]), body).ok()?;
+        let content = self
+            .sealing
+            .open_in_place(nonce, Aad::from([self.id]), body)
+            .ok()?;
         decode(content)
     }
 
@@ -206,7 +210,10 @@ mod tests {
     use super::*;
 
     fn key(id: u8) -> TicketKey {
-        TicketKey { id, secret: [id.wrapping_mul(31); 32] }
+        TicketKey {
+            id,
+            secret: [id.wrapping_mul(31); 32],
+        }
     }
 
     fn ticket(party: u8) -> Ticket {
@@ -235,7 +242,12 @@ mod tests {
     fn parties_of_a_call_have_nothing_in_common_but_the_key() {
         let keys = TicketKeys::new(&key(3), &[]);
         let (a, b) = (keys.mint(&ticket(0)), keys.mint(&ticket(1)));
-        let same = a.username.bytes().zip(b.username.bytes()).filter(|(a, b)| a == b).count();
+        let same = a
+            .username
+            .bytes()
+            .zip(b.username.bytes())
+            .filter(|(a, b)| a == b)
+            .count();
         assert!(same < 16, "{same} of {USERNAME_LEN} characters alike");
         assert_ne!(a.password, b.password);
     }
@@ -256,7 +268,15 @@ mod tests {
     #[test]
     fn rotation_keeps_old_tickets_and_forgets_dropped_keys() {
         let old = TicketKeys::new(&key(1), &[]).mint(&ticket(0));
-        assert!(TicketKeys::new(&key(2), &[key(1)]).open(old.username.as_bytes()).is_some());
-        assert!(TicketKeys::new(&key(2), &[]).open(old.username.as_bytes()).is_none());
+        assert!(
+            TicketKeys::new(&key(2), &[key(1)])
+                .open(old.username.as_bytes())
+                .is_some()
+        );
+        assert!(
+            TicketKeys::new(&key(2), &[])
+                .open(old.username.as_bytes())
+                .is_none()
+        );
     }
 }

@@ -1,0 +1,141 @@
+//! One allocation (RFC 8656 section 2.2): a client's 5-tuple, its mask addresses, its permissions
+//! and channels, and when each of them ends.
+
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+use core::num::NonZeroU32;
+use core::time::Duration;
+use serde::{Deserialize, Serialize};
+
+use crate::address::{Client, Family};
+use crate::auth::ticket::Ticket;
+use crate::channel_data::ChannelNumber;
+use crate::forward::Forward;
+use crate::rate::Bucket;
+use crate::stun::TransactionId;
+use crate::time::Timestamp;
+
+/// Lifetime of a permission (RFC 8656 section 9).
+pub const PERMISSION_LIFETIME: Duration = Duration::from_secs(300);
+/// Lifetime of a channel (RFC 8656 section 12).
+pub const CHANNEL_LIFETIME: Duration = Duration::from_secs(600);
+/// Lifetime of an allocation whose client names none (RFC 8656 section 3.2).
+pub const DEFAULT_LIFETIME: Duration = Duration::from_secs(600);
+
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Allocation {
+    pub(crate) client: Client,
+    pub(crate) ticket: Ticket,
+    /// Of the Allocate request, so that a retransmission gets the same answer.
+    pub(crate) transaction: TransactionId,
+    /// As it was granted first, for the same purpose.
+    pub(crate) granted: Duration,
+    /// The additional family that was asked for and could not be served, likewise.
+    pub(crate) refused_family: Option<Family>,
+    pub(crate) masks: Masks,
+    pub(crate) expires_at: Timestamp,
+    /// When the ticket runs out, and every session with it.
+    pub(crate) ticket_ends_at: Timestamp,
+    pub(crate) permissions: Vec<Permission>,
+    pub(crate) channels: Vec<Channel>,
+    /// Where this allocation stands in the relay's timers.
+    pub(crate) deadline: Timestamp,
+    /// Data indications sent to the client, which number their transaction ids.
+    pub(crate) indications: u64,
+    /// Rate limit of what goes through the relay itself; the hands keep their own.
+    pub(crate) bucket: Bucket,
+}
+
+/// An allocation's mask addresses: one, or one of each family.
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
+pub(crate) struct Masks {
+    pub(crate) v4: Option<SocketAddr>,
+    pub(crate) v6: Option<SocketAddr>,
+}
+
+impl Masks {
+    pub(crate) fn of(&self, family: Family) -> Option<SocketAddr> {
+        match family {
+            Family::V4 => self.v4,
+            Family::V6 => self.v6,
+        }
+    }
+
+    pub(crate) fn set(&mut self, family: Family, address: Option<SocketAddr>) {
+        match family {
+            Family::V4 => self.v4 = address,
+            Family::V6 => self.v6 = address,
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = SocketAddr> + use<> {
+        [self.v4, self.v6].into_iter().flatten()
+    }
+
+    pub(crate) fn has_ip(&self, ip: IpAddr) -> bool {
+        self.iter().any(|address| address.ip() == ip)
+    }
+}
+
+/// Leave to receive from an IP address (RFC 8656 section 2.3). Kept by IP as the RFC has it;
+/// who is behind it is checked per pair when something is to be forwarded.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Permission {
+    pub(crate) ip: IpAddr,
+    pub(crate) expires_at: Timestamp,
+}
+
+/// A channel bound to a peer (RFC 8656 section 2.5).
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Channel {
+    pub(crate) number: ChannelNumber,
+    pub(crate) peer: SocketAddr,
+    pub(crate) expires_at: Timestamp,
+    /// The entry that the hands hold for it.
+    pub(crate) forward: Option<Forward>,
+}
+
+impl Allocation {
+    pub(crate) fn permits(&self, now: Timestamp, ip: IpAddr) -> bool {
+        self.permissions
+            .iter()
+            .any(|permission| permission.ip == ip && now < permission.expires_at)
+    }
+
+    pub(crate) fn permit(&mut self, ip: IpAddr, expires_at: Timestamp) {
+        match self
+            .permissions
+            .iter_mut()
+            .find(|permission| permission.ip == ip)
+        {
+            Some(permission) => permission.expires_at = expires_at,
+            None => self.permissions.push(Permission { ip, expires_at }),
+        }
+    }
+
+    pub(crate) fn channel(&self, number: ChannelNumber) -> Option<&Channel> {
+        self.channels
+            .iter()
+            .find(|channel| channel.number == number)
+    }
+
+    pub(crate) fn channel_to(&self, peer: SocketAddr) -> Option<&Channel> {
+        self.channels.iter().find(|channel| channel.peer == peer)
+    }
+
+    pub(crate) fn kbps(&self) -> Option<NonZeroU32> {
+        NonZeroU32::new(self.ticket.kbps)
+    }
+
+    /// The earliest time at which something of this allocation ends.
+    pub(crate) fn next_deadline(&self) -> Timestamp {
+        let permissions = self
+            .permissions
+            .iter()
+            .map(|permission| permission.expires_at);
+        let channels = self.channels.iter().map(|channel| channel.expires_at);
+        permissions
+            .chain(channels)
+            .fold(self.expires_at.min(self.ticket_ends_at), Timestamp::min)
+    }
+}

@@ -1,0 +1,161 @@
+//! Which allocations belong to which call, and which tickets are dead.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+use crate::auth::ticket::{CallId, Ticket};
+use crate::auth::userhash;
+use crate::contract::{AllocationId, Scope};
+use crate::hash::{self, Map};
+use crate::time::Timestamp;
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Call {
+    /// Its parties' allocations.
+    pub(crate) members: Vec<AllocationId>,
+    pub(crate) revoked: Vec<Scope>,
+    usernames: Vec<String>,
+    /// Whether it takes one of the node's places.
+    open: bool,
+    /// From then on none of its tickets is valid any more.
+    until: Timestamp,
+}
+
+impl Call {
+    fn is_revoked(&self, ticket: &Ticket) -> bool {
+        self.revoked
+            .iter()
+            .any(|scope| scope.covers(ticket.party, ticket.device))
+    }
+}
+
+pub(crate) struct Calls {
+    calls: Map<CallId, Call>,
+    /// USERHASH to the username behind it.
+    names: Map<[u8; 32], String>,
+    open: usize,
+}
+
+impl Calls {
+    pub(crate) fn new(seed: [u8; 32]) -> Self {
+        Self {
+            calls: Map::with_hasher(hash::state(seed, "calls")),
+            names: Map::with_hasher(hash::state(seed, "names")),
+            open: 0,
+        }
+    }
+
+    /// How many calls take a place.
+    pub(crate) fn open_count(&self) -> usize {
+        self.open
+    }
+
+    pub(crate) fn is_open(&self, id: CallId) -> bool {
+        self.calls.get(&id).is_some_and(|call| call.open)
+    }
+
+    pub(crate) fn members(&self, id: CallId) -> &[AllocationId] {
+        self.calls.get(&id).map_or(&[], |call| &call.members)
+    }
+
+    pub(crate) fn is_revoked(&self, ticket: &Ticket) -> bool {
+        self.calls
+            .get(&ticket.call)
+            .is_some_and(|call| call.is_revoked(ticket))
+    }
+
+    /// The username whose USERHASH this is, if its call was opened here.
+    pub(crate) fn resolve(&self, hash: &[u8; 32]) -> Option<&str> {
+        self.names.get(hash).map(String::as_str)
+    }
+
+    pub(crate) fn open(
+        &mut self,
+        id: CallId,
+        until: Timestamp,
+        realm: &[u8],
+        usernames: Vec<String>,
+    ) {
+        for name in &usernames {
+            self.names
+                .insert(userhash(name.as_bytes(), realm), name.clone());
+        }
+        let call = self.calls.entry(id).or_default();
+        call.until = call.until.max(until);
+        call.usernames.extend(usernames);
+        if !call.open {
+            call.open = true;
+            self.open += 1;
+        }
+    }
+
+    pub(crate) fn revoke(&mut self, id: CallId, scope: Scope, until: Timestamp) {
+        let call = self.calls.entry(id).or_default();
+        call.until = call.until.max(until);
+        if !call.revoked.contains(&scope) {
+            call.revoked.push(scope);
+        }
+        if scope == Scope::Call && call.open {
+            call.open = false;
+            self.open -= 1;
+        }
+    }
+
+    pub(crate) fn join(&mut self, ticket: &Ticket, ends_at: Timestamp, member: AllocationId) {
+        let call = self.calls.entry(ticket.call).or_default();
+        call.until = call.until.max(ends_at);
+        call.members.push(member);
+    }
+
+    pub(crate) fn leave(&mut self, id: CallId, member: AllocationId) {
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.members.retain(|other| *other != member);
+        }
+    }
+
+    /// When the call is to be looked at again.
+    pub(crate) fn until(&self, id: CallId) -> Option<Timestamp> {
+        self.calls.get(&id).map(|call| call.until)
+    }
+
+    /// Forgets a call whose tickets have all run out; whether it is gone.
+    pub(crate) fn expire(&mut self, now: Timestamp, id: CallId, realm: &[u8]) -> bool {
+        let Some(call) = self.calls.get(&id) else {
+            return true;
+        };
+        if now < call.until || !call.members.is_empty() {
+            return false;
+        }
+        if let Some(call) = self.calls.remove(&id) {
+            self.open -= usize::from(call.open);
+            for name in &call.usernames {
+                self.names.remove(&userhash(name.as_bytes(), realm));
+            }
+        }
+        true
+    }
+
+    /// Every call, ordered by its id.
+    pub(crate) fn export(&self) -> Vec<(CallId, Call)> {
+        let mut calls: Vec<_> = self
+            .calls
+            .iter()
+            .map(|(id, call)| (*id, call.clone()))
+            .collect();
+        calls.sort_unstable_by_key(|(id, _)| *id);
+        calls
+    }
+
+    /// Takes back what [`Self::export`] gave.
+    pub(crate) fn import(&mut self, realm: &[u8], calls: Vec<(CallId, Call)>) {
+        for (id, call) in calls {
+            for name in &call.usernames {
+                self.names
+                    .insert(userhash(name.as_bytes(), realm), name.clone());
+            }
+            self.open += usize::from(call.open);
+            self.calls.insert(id, call);
+        }
+    }
+}

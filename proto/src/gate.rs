@@ -1,0 +1,237 @@
+//! The doorman: everything that can be decided about a packet without the relay's state.
+//!
+//! A worker asks its own gate first, so that a flood of strangers never touches the relay. Who is
+//! let through has shown a nonce, so it receives what is sent to its source address; who is not
+//! gets at most one small answer, within its source prefix's budget, and leaves no state behind.
+
+use ahash::RandomState;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use crate::address::Client;
+use crate::auth::login::{Claims, PASSWORD_ALGORITHMS, Refusal};
+use crate::auth::nonce::Nonces;
+use crate::channel_data::{self, Kind};
+use crate::config::{Config, Limits};
+use crate::contract::DropReason;
+use crate::hash;
+use crate::rate::Bucket;
+use crate::stun::{AttributeType, Class, Header, Message, Method, Writer};
+use crate::time::{Timestamp, WallClock};
+
+/// What the gate decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Send the first so many bytes of the output buffer back to where the packet came from.
+    Answer(usize),
+    /// Nothing is to be sent. Count it.
+    Drop(DropReason),
+    /// The [`Relay`](crate::Relay) has to see it.
+    Relay,
+}
+
+/// See the module's description.
+pub struct Gate {
+    realm: String,
+    clock: WallClock,
+    nonces: Nonces,
+    budget: AnswerBudget,
+}
+
+impl Gate {
+    /// A gate; the budget starts full. `seed` must be unknown to attackers.
+    pub fn new(config: &Config, seed: [u8; 32]) -> Self {
+        let lifetime = config.limits.nonce_lifetime.as_secs();
+        Self {
+            realm: config.realm.clone(),
+            clock: config.clock,
+            nonces: Nonces::new(config.nonce_secret, lifetime),
+            budget: AnswerBudget::new(&config.limits, seed),
+        }
+    }
+
+    /// Takes over new limits.
+    pub fn set_limits(&mut self, limits: &Limits) {
+        self.nonces.set_lifetime(limits.nonce_lifetime.as_secs());
+        self.budget.set_limits(limits);
+    }
+
+    /// Decides about one packet. `out` should hold 1024 bytes.
+    pub fn admit(
+        &mut self,
+        now: Timestamp,
+        from: &Client,
+        bytes: &[u8],
+        out: &mut [u8],
+    ) -> Admission {
+        match bytes.first().map(|first| channel_data::kind(*first)) {
+            Some(Kind::Stun) => self.admit_stun(now, from, bytes, out),
+            Some(Kind::ChannelData) => Admission::Relay,
+            Some(Kind::Other) | None => Admission::Drop(DropReason::NotTurn),
+        }
+    }
+
+    fn admit_stun(
+        &mut self,
+        now: Timestamp,
+        from: &Client,
+        bytes: &[u8],
+        out: &mut [u8],
+    ) -> Admission {
+        let Ok(message) = Message::parse(bytes) else {
+            return self.refuse_malformed(now, from, bytes, out);
+        };
+        match (message.class(), message.method()) {
+            (Class::Indication, Method::SEND) | (Class::Request, Method::BINDING) => {
+                Admission::Relay
+            }
+            (Class::Request, method) if needs_login(method) => {
+                match self.check_claims(now, from, &message) {
+                    Ok(()) => Admission::Relay,
+                    Err(refusal) => self.refuse(now, from, message.header(), refusal, out),
+                }
+            }
+            (Class::Request, _) => {
+                self.refuse(now, from, message.header(), Refusal::BadRequest, out)
+            }
+            _ => Admission::Drop(DropReason::Unexpected),
+        }
+    }
+
+    /// A request whose header can be read gets 400, everything else silence.
+    fn refuse_malformed(
+        &mut self,
+        now: Timestamp,
+        from: &Client,
+        bytes: &[u8],
+        out: &mut [u8],
+    ) -> Admission {
+        match Header::parse(bytes) {
+            Some(header) if header.class == Class::Request => {
+                self.refuse(now, from, header, Refusal::BadRequest, out)
+            }
+            _ => Admission::Drop(DropReason::MalformedStun),
+        }
+    }
+
+    fn check_claims(
+        &self,
+        now: Timestamp,
+        from: &Client,
+        message: &Message<'_>,
+    ) -> Result<(), Refusal> {
+        let claims = Claims::read(message)?;
+        let source = from.tuple.remote.ip();
+        if self
+            .nonces
+            .verify(claims.nonce(), self.clock.unix_secs(now), source)
+        {
+            Ok(())
+        } else {
+            Err(Refusal::StaleNonce)
+        }
+    }
+
+    /// Writes an answer for somebody who is not authenticated. It never exceeds 88 bytes for a
+    /// realm of up to 12 characters: no SOFTWARE, no reason phrase, a short nonce.
+    pub(crate) fn refuse(
+        &mut self,
+        now: Timestamp,
+        from: &Client,
+        request: Header,
+        refusal: Refusal,
+        out: &mut [u8],
+    ) -> Admission {
+        let source = from.tuple.remote.ip();
+        if !self.may_answer(now, source) {
+            return Admission::Drop(DropReason::AnswerBudget);
+        }
+        let mut answer = Writer::new(out, Class::Error, request.method, request.transaction_id);
+        answer.error_code(match refusal {
+            Refusal::BadRequest => 400,
+            Refusal::Unauthorized => 401,
+            Refusal::StaleNonce => 438,
+        });
+        if refusal != Refusal::BadRequest {
+            let nonce = self.nonces.issue(self.clock.unix_secs(now), source);
+            answer.bytes(AttributeType::REALM, self.realm.as_bytes());
+            answer.bytes(AttributeType::NONCE, &nonce);
+            answer.bytes(AttributeType::PASSWORD_ALGORITHMS, &PASSWORD_ALGORITHMS);
+        }
+        answer
+            .finish()
+            .map_or(Admission::Drop(DropReason::NoRoom), Admission::Answer)
+    }
+
+    /// Takes one unauthenticated answer out of the budget of `source`'s prefix.
+    pub(crate) fn may_answer(&mut self, now: Timestamp, source: IpAddr) -> bool {
+        self.budget.take(now, source)
+    }
+
+    pub(crate) fn realm(&self) -> &[u8] {
+        self.realm.as_bytes()
+    }
+}
+
+/// The methods of a client that must authenticate (RFC 8656 section 5).
+fn needs_login(method: Method) -> bool {
+    [
+        Method::ALLOCATE,
+        Method::REFRESH,
+        Method::CREATE_PERMISSION,
+        Method::CHANNEL_BIND,
+    ]
+    .contains(&method)
+}
+
+/// Unauthenticated answers per source prefix, in a table of fixed size: prefixes that fall on the
+/// same place share it, and an attacker who cannot see the seed cannot aim.
+struct AnswerBudget {
+    buckets: Vec<Bucket>,
+    hasher: RandomState,
+    cost: u64,
+    depth: u64,
+}
+
+const BUCKETS: usize = 1 << 16;
+
+impl AnswerBudget {
+    fn new(limits: &Limits, seed: [u8; 32]) -> Self {
+        let mut budget = Self {
+            buckets: vec![Bucket::FULL; BUCKETS],
+            hasher: hash::state(seed, "answers"),
+            cost: 0,
+            depth: 0,
+        };
+        budget.set_limits(limits);
+        budget
+    }
+
+    fn set_limits(&mut self, limits: &Limits) {
+        self.cost = 1_000_000_000 / u64::from(limits.answers_per_second.max(1));
+        self.depth = self
+            .cost
+            .saturating_mul(u64::from(limits.answers_burst.max(1)));
+    }
+
+    fn take(&mut self, now: Timestamp, source: IpAddr) -> bool {
+        let place = self.hasher.hash_one(prefix(source)) % BUCKETS as u64;
+        usize::try_from(place)
+            .ok()
+            .and_then(|place| self.buckets.get_mut(place))
+            .is_some_and(|bucket| bucket.take(now, self.cost, self.depth))
+    }
+}
+
+/// The /24 or /64 that `source` is in, as a number.
+fn prefix(source: IpAddr) -> u64 {
+    match source {
+        IpAddr::V4(ip) => u64::from(ip.to_bits() >> 8),
+        IpAddr::V6(ip) => {
+            let [a, b, c, d, ..] = ip.segments();
+            u64::from(a) << 48 | u64::from(b) << 32 | u64::from(c) << 16 | u64::from(d)
+        }
+    }
+}

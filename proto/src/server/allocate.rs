@@ -1,0 +1,252 @@
+//! Allocate (RFC 8656 section 7).
+
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+
+use super::answer::Success;
+use super::{ErrorCode, Relay};
+use crate::address::{Client, Family};
+use crate::allocation::{Allocation, DEFAULT_LIFETIME, Masks};
+use crate::auth::login::Login;
+use crate::auth::ticket::Ticket;
+use crate::contract::{AllocationId, Event, Output};
+use crate::rate::Bucket;
+use crate::stun::{AttributeType, Message};
+use crate::time::Timestamp;
+
+const UDP: u8 = 17;
+/// The port in the documentation address that a masked client gets for its own: discard.
+const MAPPED_PORT: u16 = 9;
+
+/// What the client wants, checked against the rules on which attributes go together.
+struct Wish {
+    family: Family,
+    additional: Option<Family>,
+    even_port: bool,
+    lifetime: Option<Duration>,
+}
+
+impl Relay {
+    pub(super) fn allocate(
+        &mut self,
+        now: Timestamp,
+        from: Client,
+        message: &Message<'_>,
+        login: &Login,
+    ) -> Result<Success, ErrorCode> {
+        if let Some(id) = self.by_tuple.get(&from.tuple) {
+            return self.repeat(*id, message, login);
+        }
+        let wish = Wish::read(message)?;
+        self.check_quotas(&login.ticket)?;
+        let id = self.create(now, from, message, login, &wish)?;
+        let allocation = self
+            .allocations
+            .get(&id)
+            .ok_or(ErrorCode::INSUFFICIENT_CAPACITY)?;
+        Ok(self.allocated(allocation))
+    }
+
+    /// An Allocate on a 5-tuple in use: a retransmission is answered as the first one was.
+    fn repeat(
+        &self,
+        id: AllocationId,
+        message: &Message<'_>,
+        login: &Login,
+    ) -> Result<Success, ErrorCode> {
+        match self.allocations.get(&id) {
+            Some(allocation)
+                if allocation.transaction == message.transaction_id()
+                    && allocation.ticket == login.ticket =>
+            {
+                Ok(self.allocated(allocation))
+            }
+            _ => Err(ErrorCode::ALLOCATION_MISMATCH),
+        }
+    }
+
+    fn check_quotas(&self, ticket: &Ticket) -> Result<(), ErrorCode> {
+        let limits = &self.config.limits;
+        let same_ticket = |id: &&AllocationId| {
+            self.allocations.get(*id).is_some_and(|other| {
+                other.ticket.party == ticket.party && other.ticket.device == ticket.device
+            })
+        };
+        let used = self
+            .calls
+            .members(ticket.call)
+            .iter()
+            .filter(same_ticket)
+            .count();
+        if used >= limits.allocations_per_ticket {
+            return Err(ErrorCode::QUOTA_REACHED);
+        }
+        if self.allocations.len() >= limits.allocations {
+            return Err(ErrorCode::INSUFFICIENT_CAPACITY);
+        }
+        Ok(())
+    }
+
+    fn create(
+        &mut self,
+        now: Timestamp,
+        from: Client,
+        message: &Message<'_>,
+        login: &Login,
+        wish: &Wish,
+    ) -> Result<AllocationId, ErrorCode> {
+        let ticket = login.ticket;
+        let id = AllocationId(self.last_id + 1);
+        let (masks, refused_family) = self.assign_masks(wish, id)?;
+        self.last_id += 1;
+        let ticket_ends_at = self.config.clock.timestamp(ticket.expires_at);
+        let granted = self.lifetime(now, wish.lifetime, ticket_ends_at);
+        let allocation = Allocation {
+            client: from,
+            ticket,
+            transaction: message.transaction_id(),
+            granted,
+            refused_family,
+            masks,
+            expires_at: now + granted,
+            ticket_ends_at,
+            permissions: Vec::new(),
+            channels: Vec::new(),
+            deadline: Timestamp::NEVER,
+            indications: 0,
+            bucket: Bucket::FULL,
+        };
+        self.allocations.insert(id, allocation);
+        self.by_tuple.insert(from.tuple, id);
+        self.calls.join(&ticket, ticket_ends_at, id);
+        self.watch(id);
+        self.watch_call(ticket.call);
+        self.outputs
+            .push_back(Output::Event(Event::AllocationCreated {
+                allocation: id,
+                call: ticket.call,
+                party: ticket.party,
+                device: ticket.device,
+                family: wish.family,
+            }));
+        Ok(id)
+    }
+
+    /// The wanted family must be served; the additional one is done without and said so.
+    fn assign_masks(
+        &mut self,
+        wish: &Wish,
+        id: AllocationId,
+    ) -> Result<(Masks, Option<Family>), ErrorCode> {
+        if !self.masks.serves(wish.family) {
+            return Err(ErrorCode::FAMILY_NOT_SUPPORTED);
+        }
+        let mut masks = Masks::default();
+        let first = self
+            .masks
+            .assign(&mut self.rng, wish.family, wish.even_port, id)
+            .ok_or(ErrorCode::INSUFFICIENT_CAPACITY)?;
+        masks.set(wish.family, Some(first));
+        let Some(family) = wish.additional else {
+            return Ok((masks, None));
+        };
+        let second = self.masks.assign(&mut self.rng, family, wish.even_port, id);
+        masks.set(family, second);
+        Ok((masks, second.is_none().then_some(family)))
+    }
+
+    /// How long the allocation may live without a Refresh: as asked, at least the default, at most
+    /// the limit, and never past its ticket.
+    pub(super) fn lifetime(
+        &self,
+        now: Timestamp,
+        wanted: Option<Duration>,
+        ticket_ends_at: Timestamp,
+    ) -> Duration {
+        let wanted = wanted.unwrap_or(DEFAULT_LIFETIME).max(DEFAULT_LIFETIME);
+        let longest = self.config.limits.max_lifetime.max(DEFAULT_LIFETIME);
+        let left = ticket_ends_at.since(now).max(Duration::from_secs(1));
+        wanted.min(longest).min(left)
+    }
+
+    fn allocated(&self, allocation: &Allocation) -> Success {
+        Success {
+            relayed: [allocation.masks.v4, allocation.masks.v6],
+            mapped: Some(self.mapped_address(allocation)),
+            lifetime: Some(allocation.granted),
+            refused_family: allocation.refused_family,
+        }
+    }
+
+    /// A masked client does not learn its own address from us, so it cannot pass it on.
+    fn mapped_address(&self, allocation: &Allocation) -> SocketAddr {
+        let remote = allocation.client.tuple.remote;
+        if !allocation.ticket.masked {
+            return remote;
+        }
+        let masking = &self.config.masking;
+        let ip = match remote {
+            SocketAddr::V4(_) => IpAddr::V4(masking.mapped_v4),
+            SocketAddr::V6(_) => IpAddr::V6(masking.mapped_v6),
+        };
+        SocketAddr::new(ip, MAPPED_PORT)
+    }
+}
+
+impl Wish {
+    fn read(message: &Message<'_>) -> Result<Self, ErrorCode> {
+        match message.requested_transport()? {
+            Some(UDP) => {}
+            Some(_) => return Err(ErrorCode::UNSUPPORTED_TRANSPORT),
+            None => return Err(ErrorCode::BAD_REQUEST),
+        }
+        let family = read_family(message, AttributeType::REQUESTED_ADDRESS_FAMILY)?;
+        let additional = read_additional(message)?;
+        let even_port = message.even_port()?;
+        if message.reservation_token()?.is_some() {
+            if even_port.is_some() || family.is_some() || additional.is_some() {
+                return Err(ErrorCode::BAD_REQUEST);
+            }
+            // Nothing is ever reserved, so the token is not known.
+            return Err(ErrorCode::INSUFFICIENT_CAPACITY);
+        }
+        if additional.is_some() && (family.is_some() || even_port == Some(true)) {
+            return Err(ErrorCode::BAD_REQUEST);
+        }
+        if even_port == Some(true) {
+            // A second port next to the first means nothing behind a mask.
+            return Err(ErrorCode::INSUFFICIENT_CAPACITY);
+        }
+        Ok(Self {
+            family: family.unwrap_or(Family::V4),
+            additional,
+            even_port: even_port.is_some(),
+            lifetime: message
+                .lifetime()?
+                .map(|secs| Duration::from_secs(u64::from(secs))),
+        })
+    }
+}
+
+/// A family that is neither IPv4 nor IPv6 is 440 (RFC 8656 section 7.2).
+fn read_family(
+    message: &Message<'_>,
+    attribute: AttributeType,
+) -> Result<Option<Family>, ErrorCode> {
+    match message.find(attribute) {
+        None => Ok(None),
+        Some([1, _, _, _]) => Ok(Some(Family::V4)),
+        Some([2, _, _, _]) => Ok(Some(Family::V6)),
+        Some([_, _, _, _]) => Err(ErrorCode::FAMILY_NOT_SUPPORTED),
+        Some(_) => Err(ErrorCode::BAD_REQUEST),
+    }
+}
+
+/// ADDITIONAL-ADDRESS-FAMILY may only say IPv6 (RFC 8656 section 7.2).
+fn read_additional(message: &Message<'_>) -> Result<Option<Family>, ErrorCode> {
+    match message.additional_address_family()? {
+        Some(Family::V4) => Err(ErrorCode::BAD_REQUEST),
+        family => Ok(family),
+    }
+}

@@ -1,0 +1,371 @@
+//! The relay: one short function per method of RFC 8656, and what their allocations have in common.
+
+mod allocate;
+mod answer;
+mod channel_bind;
+mod circuit;
+mod create_permission;
+mod expiry;
+mod refresh;
+mod relaying;
+mod snapshot;
+
+pub use snapshot::SnapshotError;
+
+use alloc::collections::{BTreeSet, VecDeque};
+
+use crate::address::{Client, FiveTuple};
+use crate::allocation::Allocation;
+use crate::auth::login::{Claims, KNOWN, Login, Refusal};
+use crate::auth::ticket::CallId;
+use crate::calls::Calls;
+use crate::channel_data::{self, Kind};
+use crate::config::{AnswerBinding, Config};
+use crate::contract::{
+    AllocationId, Command, CommandError, DropReason, EndReason, Event, Output, Scope, Verdict,
+};
+use crate::forward::{Forward, ForwardKey};
+use crate::gate::{Admission, Gate};
+use crate::hash::{self, Map};
+use crate::mask::MaskPool;
+use crate::rng::Rng;
+use crate::stun::{AttributeType, BadAttribute, Class, Message, Method, Writer};
+use crate::time::Timestamp;
+use answer::Answer;
+
+/// The TURN server. See the crate's front page for how to drive it.
+pub struct Relay {
+    config: Config,
+    gate: Gate,
+    rng: Rng,
+    allocations: Map<AllocationId, Allocation>,
+    by_tuple: Map<FiveTuple, AllocationId>,
+    masks: MaskPool,
+    calls: Calls,
+    timers: BTreeSet<(Timestamp, Timer)>,
+    outputs: VecDeque<Output>,
+    last_id: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Allocation(AllocationId),
+    Call(CallId),
+}
+
+/// A STUN error code to answer an authenticated request with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ErrorCode(u16);
+
+impl ErrorCode {
+    const BAD_REQUEST: Self = Self(400);
+    const FORBIDDEN: Self = Self(403);
+    const ALLOCATION_MISMATCH: Self = Self(437);
+    const FAMILY_NOT_SUPPORTED: Self = Self(440);
+    const WRONG_CREDENTIALS: Self = Self(441);
+    const UNSUPPORTED_TRANSPORT: Self = Self(442);
+    const FAMILY_MISMATCH: Self = Self(443);
+    const QUOTA_REACHED: Self = Self(486);
+    const INSUFFICIENT_CAPACITY: Self = Self(508);
+}
+
+impl From<BadAttribute> for ErrorCode {
+    fn from(_: BadAttribute) -> Self {
+        Self::BAD_REQUEST
+    }
+}
+
+impl Relay {
+    /// A relay without any allocation. `seed` must be unknown to attackers; the same seed and the
+    /// same inputs give the same outputs.
+    pub fn new(config: Config, seed: [u8; 32]) -> Self {
+        Self {
+            gate: Gate::new(&config, seed),
+            rng: Rng::new(seed, "relay"),
+            allocations: Map::with_hasher(hash::state(seed, "allocations")),
+            by_tuple: Map::with_hasher(hash::state(seed, "tuples")),
+            masks: MaskPool::new(&config.masking, seed),
+            calls: Calls::new(seed),
+            timers: BTreeSet::new(),
+            outputs: VecDeque::new(),
+            last_id: 0,
+            config,
+        }
+    }
+
+    /// A packet came in. `out` receives the answer, if there is one, and should hold 1024 bytes.
+    pub fn handle_packet(
+        &mut self,
+        now: Timestamp,
+        from: Client,
+        bytes: &[u8],
+        out: &mut [u8],
+    ) -> Verdict {
+        match self.gate.admit(now, &from, bytes, out) {
+            Admission::Answer(len) => Verdict::Answer(len),
+            Admission::Drop(reason) => Verdict::Drop(reason),
+            Admission::Relay => self.serve(now, from, bytes, out),
+        }
+    }
+
+    /// The control side wants something done.
+    pub fn handle_command(&mut self, now: Timestamp, command: Command) -> Result<(), CommandError> {
+        match command {
+            Command::OpenCall {
+                call,
+                until,
+                usernames,
+            } => {
+                if !self.has_room_for(call) {
+                    return Err(CommandError::Capacity);
+                }
+                let until = self.config.clock.timestamp(until);
+                self.calls.open(call, until, self.gate.realm(), usernames);
+                self.watch_call(call);
+            }
+            Command::Revoke { call, scope, until } => {
+                let until = self.config.clock.timestamp(until);
+                self.calls.revoke(call, scope, until);
+                self.watch_call(call);
+                self.end_members(now, call, scope);
+            }
+            Command::SetTicketKeys(keys) => self.config.tickets = keys,
+            Command::SetPolicy { masking, limits } => {
+                self.gate.set_limits(&limits);
+                self.config.limits = limits;
+                self.config.masking = masking;
+            }
+        }
+        Ok(())
+    }
+
+    /// A client's connection is gone, and its allocation with it.
+    pub fn handle_disconnect(&mut self, now: Timestamp, tuple: &FiveTuple) {
+        if let Some(id) = self.by_tuple.get(tuple).copied() {
+            self.end(now, id, EndReason::Disconnected);
+        }
+    }
+
+    /// The next piece of work for the caller.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        self.timers.first().map(|(due, _)| *due)
+    }
+
+    /// Every forwarding entry in force, for a hand that builds its table anew.
+    pub fn forwards(&self, mut entry: impl FnMut(ForwardKey, Forward)) {
+        for allocation in self.allocations.values() {
+            for channel in &allocation.channels {
+                if let Some(forward) = channel.forward {
+                    let tuple = allocation.client.tuple;
+                    entry(
+                        ForwardKey {
+                            tuple,
+                            channel: channel.number,
+                        },
+                        forward,
+                    );
+                }
+            }
+        }
+    }
+
+    /// How many allocations there are.
+    pub fn allocation_count(&self) -> usize {
+        self.allocations.len()
+    }
+
+    /// How many calls take one of the node's places.
+    pub fn call_count(&self) -> usize {
+        self.calls.open_count()
+    }
+
+    fn has_room_for(&self, call: CallId) -> bool {
+        let places = self.calls.is_open(call) || self.calls.open_count() < self.config.limits.calls;
+        let pools = self.config.masking.pool_v4.is_some() || self.config.masking.pool_v6.is_some();
+        places && pools && self.allocations.len() < self.config.limits.allocations
+    }
+
+    fn serve(&mut self, now: Timestamp, from: Client, bytes: &[u8], out: &mut [u8]) -> Verdict {
+        if bytes.first().map(|first| channel_data::kind(*first)) == Some(Kind::ChannelData) {
+            return self.relay_channel_data(now, &from, bytes);
+        }
+        let Ok(message) = Message::parse(bytes) else {
+            return Verdict::Drop(DropReason::MalformedStun);
+        };
+        match message.method() {
+            Method::SEND => self.relay_send(now, &from, &message),
+            Method::BINDING => self.binding(now, &from, &message, out),
+            _ => self.serve_request(now, from, &message, out),
+        }
+    }
+
+    fn serve_request(
+        &mut self,
+        now: Timestamp,
+        from: Client,
+        message: &Message<'_>,
+        out: &mut [u8],
+    ) -> Verdict {
+        let login = match self.log_in(now, message) {
+            Ok(login) => login,
+            Err(refusal) => {
+                return match self.gate.refuse(now, &from, message.header(), refusal, out) {
+                    Admission::Answer(len) => Verdict::Answer(len),
+                    Admission::Drop(reason) => Verdict::Drop(reason),
+                    Admission::Relay => Verdict::Drop(DropReason::Unexpected),
+                };
+            }
+        };
+        let answer = Answer::new(message, &login);
+        if answer.has_unknown_attributes() {
+            return answer.unknown_attributes(out);
+        }
+        let done = match message.method() {
+            Method::ALLOCATE => self.allocate(now, from, message, &login),
+            Method::REFRESH => self.refresh(now, &from, message, &login),
+            Method::CREATE_PERMISSION => self.create_permission(now, &from, message, &login),
+            Method::CHANNEL_BIND => self.channel_bind(now, &from, message, &login),
+            _ => Err(ErrorCode::BAD_REQUEST),
+        };
+        match done {
+            Ok(success) => answer.success(&success, out),
+            Err(code) => answer.error(code, out),
+        }
+    }
+
+    /// Who sent the request. Expired and revoked tickets are as good as unknown ones.
+    fn log_in(&self, now: Timestamp, message: &Message<'_>) -> Result<Login, Refusal> {
+        let claims = Claims::read(message)?;
+        let resolved = claims.userhash().and_then(|hash| self.calls.resolve(hash));
+        let login = claims.verify(
+            message,
+            self.gate.realm(),
+            &self.config.tickets,
+            resolved.map(str::as_bytes),
+        )?;
+        let expired = login.ticket.expires_at <= self.config.clock.unix_secs(now);
+        if expired || self.calls.is_revoked(&login.ticket) {
+            return Err(Refusal::Unauthorized);
+        }
+        Ok(login)
+    }
+
+    /// The allocation that a request other than Allocate speaks of (RFC 8656 section 5).
+    fn allocation_of(&self, from: &Client, login: &Login) -> Result<AllocationId, ErrorCode> {
+        let id = self
+            .by_tuple
+            .get(&from.tuple)
+            .ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
+        let allocation = self
+            .allocations
+            .get(id)
+            .ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
+        if allocation.ticket == login.ticket {
+            Ok(*id)
+        } else {
+            Err(ErrorCode::WRONG_CREDENTIALS)
+        }
+    }
+
+    /// Plain STUN Binding (RFC 8489 section 12), by the `answer_binding` rule.
+    fn binding(
+        &mut self,
+        now: Timestamp,
+        from: &Client,
+        message: &Message<'_>,
+        out: &mut [u8],
+    ) -> Verdict {
+        let refused = match self.config.masking.answer_binding {
+            AnswerBinding::Always => false,
+            AnswerBinding::Never => return Verdict::Drop(DropReason::BindingRefused),
+            AnswerBinding::UnlessMasked => self.is_masked(&from.tuple),
+        };
+        if !self.gate.may_answer(now, from.tuple.remote.ip()) {
+            return Verdict::Drop(DropReason::AnswerBudget);
+        }
+        let (method, id) = (message.method(), message.transaction_id());
+        let mut answer;
+        if message.unknown_required(&KNOWN).next().is_some() {
+            answer = Writer::new(out, Class::Error, method, id);
+            answer.error_code(420);
+            answer.unknown_attributes(message.unknown_required(&KNOWN), 8);
+        } else if refused {
+            answer = Writer::new(out, Class::Error, method, id);
+            answer.error_code(ErrorCode::FORBIDDEN.0);
+        } else {
+            answer = Writer::new(out, Class::Success, method, id);
+            answer.xor_address(AttributeType::XOR_MAPPED_ADDRESS, from.tuple.remote);
+        }
+        answer
+            .finish()
+            .map_or(Verdict::Drop(DropReason::NoRoom), Verdict::Answer)
+    }
+
+    fn is_masked(&self, tuple: &FiveTuple) -> bool {
+        self.by_tuple
+            .get(tuple)
+            .and_then(|id| self.allocations.get(id))
+            .is_some_and(|allocation| allocation.ticket.masked)
+    }
+
+    fn end_members(&mut self, now: Timestamp, call: CallId, scope: Scope) {
+        let members = self.calls.members(call).to_vec();
+        for id in members {
+            let hit = self.allocations.get(&id).is_some_and(|allocation| {
+                scope.covers(allocation.ticket.party, allocation.ticket.device)
+            });
+            if hit {
+                self.end(now, id, EndReason::Revoked);
+            }
+        }
+    }
+
+    /// Deletes an allocation and everything that pointed to it, at once.
+    fn end(&mut self, now: Timestamp, id: AllocationId, reason: EndReason) {
+        let Some(allocation) = self.allocations.remove(&id) else {
+            return;
+        };
+        self.timers
+            .remove(&(allocation.deadline, Timer::Allocation(id)));
+        self.by_tuple.remove(&allocation.client.tuple);
+        for address in allocation.masks.iter() {
+            self.masks.release(address);
+        }
+        self.cut_circuits(now, id, &allocation);
+        let ticket = allocation.ticket;
+        self.calls.leave(ticket.call, id);
+        self.watch_call(ticket.call);
+        self.outputs
+            .push_back(Output::Event(Event::AllocationEnded {
+                allocation: id,
+                call: ticket.call,
+                party: ticket.party,
+                device: ticket.device,
+                reason,
+            }));
+    }
+
+    /// Moves an allocation's timer to its next deadline.
+    fn watch(&mut self, id: AllocationId) {
+        if let Some(allocation) = self.allocations.get_mut(&id) {
+            self.timers
+                .remove(&(allocation.deadline, Timer::Allocation(id)));
+            allocation.deadline = allocation.next_deadline();
+            self.timers
+                .insert((allocation.deadline, Timer::Allocation(id)));
+        }
+    }
+
+    /// Sees to it that the call is looked at when its tickets have run out. A call that still has
+    /// members then is looked at again when the last of them is gone.
+    fn watch_call(&mut self, call: CallId) {
+        if let Some(until) = self.calls.until(call) {
+            self.timers.insert((until, Timer::Call(call)));
+        }
+    }
+}

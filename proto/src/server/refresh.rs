@@ -1,0 +1,89 @@
+//! Refresh (RFC 8656 section 8).
+
+use core::time::Duration;
+
+use super::answer::Success;
+use super::{ErrorCode, Relay};
+use crate::address::{Client, Family};
+use crate::auth::login::Login;
+use crate::contract::{AllocationId, EndReason};
+use crate::stun::Message;
+use crate::time::Timestamp;
+
+impl Relay {
+    pub(super) fn refresh(
+        &mut self,
+        now: Timestamp,
+        from: &Client,
+        message: &Message<'_>,
+        login: &Login,
+    ) -> Result<Success, ErrorCode> {
+        let id = self.allocation_of(from, login)?;
+        let family = message.requested_address_family()?;
+        self.check_family(id, family)?;
+        let wanted = message
+            .lifetime()?
+            .map(|secs| Duration::from_secs(u64::from(secs)));
+        if wanted == Some(Duration::ZERO) {
+            self.delete(now, id, family);
+            return Ok(Success {
+                lifetime: wanted,
+                ..Success::default()
+            });
+        }
+        let allocation = self
+            .allocations
+            .get(&id)
+            .ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
+        let lifetime = self.lifetime(now, wanted, allocation.ticket_ends_at);
+        if let Some(allocation) = self.allocations.get_mut(&id) {
+            allocation.expires_at = now + lifetime;
+        }
+        self.watch(id);
+        Ok(Success {
+            lifetime: Some(lifetime),
+            ..Success::default()
+        })
+    }
+
+    fn check_family(&self, id: AllocationId, family: Option<Family>) -> Result<(), ErrorCode> {
+        let matches = |family| {
+            self.allocations
+                .get(&id)
+                .is_some_and(|allocation| allocation.masks.of(family).is_some())
+        };
+        match family {
+            Some(family) if !matches(family) => Err(ErrorCode::FAMILY_MISMATCH),
+            _ => Ok(()),
+        }
+    }
+
+    /// Deletes the allocation, or only its mask address of `family` where it has another.
+    fn delete(&mut self, now: Timestamp, id: AllocationId, family: Option<Family>) {
+        let only_one = |family: Family| {
+            self.allocations.get(&id).is_none_or(|allocation| {
+                let other = match family {
+                    Family::V4 => Family::V6,
+                    Family::V6 => Family::V4,
+                };
+                allocation.masks.of(other).is_none()
+            })
+        };
+        match family {
+            Some(family) if !only_one(family) => self.drop_mask(now, id, family),
+            _ => self.end(now, id, EndReason::Deleted),
+        }
+    }
+
+    fn drop_mask(&mut self, now: Timestamp, id: AllocationId, family: Family) {
+        let Some(allocation) = self.allocations.get_mut(&id) else {
+            return;
+        };
+        let dropped = allocation.masks.of(family);
+        allocation.masks.set(family, None);
+        if let Some(address) = dropped {
+            self.masks.release(address);
+        }
+        self.sync_circuits(now, id);
+    }
+}
