@@ -1,1 +1,3 @@
+//! The `vizard` command.
+
 fn main() {}

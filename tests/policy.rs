@@ -20,7 +20,11 @@ const CALLER: usize = 0;
 const CALLEE: usize = 1;
 
 fn list(listed: bool, index: usize) -> Members {
-    if listed { Members::NONE.with(index) } else { Members::NONE }
+    if listed {
+        Members::NONE.with(index)
+    } else {
+        Members::NONE
+    }
 }
 
 /// Every set that `callable_by` can name, and its absence.
@@ -50,7 +54,10 @@ fn reveal_settings() -> Vec<(Option<Reveal>, bool, bool, bool)> {
     all
 }
 
-fn party(other: usize, (reveal, always, never, contact): (Option<Reveal>, bool, bool, bool)) -> Party {
+fn party(
+    other: usize,
+    (reveal, always, never, contact): (Option<Reveal>, bool, bool, bool),
+) -> Party {
     let mut party = Party {
         reveal,
         always: list(always, other),
@@ -64,7 +71,10 @@ fn party(other: usize, (reveal, always, never, contact): (Option<Reveal>, bool, 
 }
 
 /// The specification once more, in the shortest words.
-fn admits(default: Reveal, (reveal, always, never, contact): (Option<Reveal>, bool, bool, bool)) -> bool {
+fn admits(
+    default: Reveal,
+    (reveal, always, never, contact): (Option<Reveal>, bool, bool, bool),
+) -> bool {
     let revealed = match reveal.unwrap_or(default) {
         Reveal::Everybody => true,
         Reveal::Contacts => contact,
@@ -94,7 +104,11 @@ fn direct(decision: &Decision) -> bool {
 fn two_parties_reveal_settings_in_full() {
     for default_reveal in DEFAULTS {
         for ringing in RINGINGS {
-            let policy = Policy { default_reveal, ringing, ..Policy::default() };
+            let policy = Policy {
+                default_reveal,
+                ringing,
+                ..Policy::default()
+            };
             for alice in reveal_settings() {
                 for bob in reveal_settings() {
                     let parties = vec![party(CALLEE, alice), party(CALLER, bob)];
@@ -152,10 +166,22 @@ fn reachability(alice: Setting, bob: Setting, callable_by: Option<CallableBy>, b
         let (blocked, blocks) = (bit(3), bit(4));
         let mut parties = vec![party(CALLEE, alice), party(CALLER, bob)];
         parties[CALLEE].callable_by = callable_by;
-        add(&mut parties[CALLEE].towards[CALLER], Facts::FOLLOWING, following);
-        add(&mut parties[CALLEE].towards[CALLER], Facts::MESSAGED, messaged);
+        add(
+            &mut parties[CALLEE].towards[CALLER],
+            Facts::FOLLOWING,
+            following,
+        );
+        add(
+            &mut parties[CALLEE].towards[CALLER],
+            Facts::MESSAGED,
+            messaged,
+        );
         add(&mut parties[CALLEE].towards[CALLER], Facts::BLOCKED, blocks);
-        add(&mut parties[CALLER].towards[CALLEE], Facts::BLOCKED, blocked);
+        add(
+            &mut parties[CALLER].towards[CALLEE],
+            Facts::BLOCKED,
+            blocked,
+        );
         if verified {
             parties[CALLER].standing = Standing::VERIFIED;
         }
@@ -167,9 +193,16 @@ fn reachability(alice: Setting, bob: Setting, callable_by: Option<CallableBy>, b
             || set.has(CallableBy::VERIFIED) && verified;
         // One of the phases per combination of the rest keeps the run short; the reveal settings
         // are enumerated with both phases above.
-        let phase = if following { Phase::Answered } else { Phase::Ringing };
+        let phase = if following {
+            Phase::Answered
+        } else {
+            Phase::Ringing
+        };
         for requires_message in [false, true] {
-            let policy = Policy { requires_message, ..Policy::default() };
+            let policy = Policy {
+                requires_message,
+                ..Policy::default()
+            };
             let decision = decide(&policy, &request, phase);
             let refused = blocks || blocked || !callable || requires_message && !messaged;
             let expected = match (refused, both && phase == Phase::Answered) {
@@ -192,7 +225,11 @@ fn add(facts: &mut Facts, fact: Facts, holds: bool) {
 }
 
 fn why(decision: &Decision) -> Vec<(Option<usize>, Rule)> {
-    decision.why.iter().map(|reason| (reason.party, reason.rule)).collect()
+    decision
+        .why
+        .iter()
+        .map(|reason| (reason.party, reason.rule))
+        .collect()
 }
 
 fn two(alice: Party, bob: Party) -> Request {
@@ -200,16 +237,26 @@ fn two(alice: Party, bob: Party) -> Request {
 }
 
 fn everybody() -> Party {
-    Party { reveal: Some(Reveal::Everybody), ..Party::default() }
+    Party {
+        reveal: Some(Reveal::Everybody),
+        ..Party::default()
+    }
 }
 
 #[test]
 fn nothing_said_is_masked() {
-    let decision = decide(&Policy::default(), &two(Party::default(), Party::default()), Phase::Answered);
+    let decision = decide(
+        &Policy::default(),
+        &two(Party::default(), Party::default()),
+        Phase::Answered,
+    );
     assert_eq!(decision.route, Route::Masked);
     assert_eq!(
         why(&decision),
-        [(Some(0), Rule::DefaultRevealNobody), (Some(1), Rule::DefaultRevealNobody)]
+        [
+            (Some(0), Rule::DefaultRevealNobody),
+            (Some(1), Rule::DefaultRevealNobody)
+        ]
     );
 }
 
@@ -217,19 +264,43 @@ fn nothing_said_is_masked() {
 fn ringing_is_masked_even_where_everybody_may_see_everybody() {
     let request = two(everybody(), everybody());
     let ringing = decide(&Policy::default(), &request, Phase::Ringing);
-    assert_eq!((ringing.route, why(&ringing)), (Route::Masked, vec![(None, Rule::Ringing)]));
+    assert_eq!(
+        (ringing.route, why(&ringing)),
+        (Route::Masked, vec![(None, Rule::Ringing)])
+    );
     let answered = decide(&Policy::default(), &request, Phase::Answered);
     assert_eq!(answered.route, Route::Direct);
-    let open = Policy { ringing: Ringing::Final, ..Policy::default() };
+    let open = Policy {
+        ringing: Ringing::Final,
+        ..Policy::default()
+    };
     assert_eq!(decide(&open, &request, Phase::Ringing).route, Route::Direct);
 }
 
 #[test]
 fn a_refusal_names_the_party_and_the_rule() {
     let cases = [
-        (Party { callable_by: Some(CallableBy::NONE), ..everybody() }, Rule::CallableByNobody),
-        (Party { callable_by: Some(CallableBy::FOLLOWING), ..everybody() }, Rule::CallableBy),
-        (Party { callable_by: Some(CallableBy::UNKNOWN), ..everybody() }, Rule::CallableByUnknown),
+        (
+            Party {
+                callable_by: Some(CallableBy::NONE),
+                ..everybody()
+            },
+            Rule::CallableByNobody,
+        ),
+        (
+            Party {
+                callable_by: Some(CallableBy::FOLLOWING),
+                ..everybody()
+            },
+            Rule::CallableBy,
+        ),
+        (
+            Party {
+                callable_by: Some(CallableBy::UNKNOWN),
+                ..everybody()
+            },
+            Rule::CallableByUnknown,
+        ),
     ];
     for (bob, rule) in cases {
         let decision = decide(&Policy::default(), &two(everybody(), bob), Phase::Answered);
@@ -244,20 +315,33 @@ fn a_refusal_names_the_party_and_the_rule() {
     let decision = decide(&strict, &two(everybody(), everybody()), Phase::Answered);
     assert_eq!(
         why(&decision),
-        [(Some(CALLEE), Rule::DefaultCallableBy), (Some(CALLEE), Rule::RequiresMessage)]
+        [
+            (Some(CALLEE), Rule::DefaultCallableBy),
+            (Some(CALLEE), Rule::RequiresMessage)
+        ]
     );
 }
 
 #[test]
 fn whom_the_caller_takes_calls_from_does_not_matter() {
-    let alice = Party { callable_by: Some(CallableBy::NONE), ..everybody() };
-    let decision = decide(&Policy::default(), &two(alice, everybody()), Phase::Answered);
+    let alice = Party {
+        callable_by: Some(CallableBy::NONE),
+        ..everybody()
+    };
+    let decision = decide(
+        &Policy::default(),
+        &two(alice, everybody()),
+        Phase::Answered,
+    );
     assert_eq!(decision.route, Route::Direct);
 }
 
 #[test]
 fn without_a_caller_everybody_must_be_callable_by_everybody() {
-    let alice = Party { callable_by: Some(CallableBy::NONE), ..everybody() };
+    let alice = Party {
+        callable_by: Some(CallableBy::NONE),
+        ..everybody()
+    };
     let request = Request::new(vec![alice, everybody()], None).unwrap();
     let decision = decide(&Policy::default(), &request, Phase::Answered);
     assert_eq!(why(&decision), [(Some(CALLER), Rule::CallableByNobody)]);
@@ -265,23 +349,38 @@ fn without_a_caller_everybody_must_be_callable_by_everybody() {
 
 #[test]
 fn facts_are_directed() {
-    let mut contacts = Party { reveal: Some(Reveal::Contacts), ..Party::default() };
+    let mut contacts = Party {
+        reveal: Some(Reveal::Contacts),
+        ..Party::default()
+    };
     let request = two(contacts.clone(), everybody());
-    assert_eq!(decide(&Policy::default(), &request, Phase::Answered).route, Route::Masked);
+    assert_eq!(
+        decide(&Policy::default(), &request, Phase::Answered).route,
+        Route::Masked
+    );
     let mut knows_alice = everybody();
     knows_alice.towards[CALLER] = Facts::CONTACT;
     let request = two(contacts.clone(), knows_alice);
-    assert_eq!(decide(&Policy::default(), &request, Phase::Answered).route, Route::Masked);
+    assert_eq!(
+        decide(&Policy::default(), &request, Phase::Answered).route,
+        Route::Masked
+    );
     contacts.towards[CALLEE] = Facts::CONTACT;
     let request = two(contacts, everybody());
-    assert_eq!(decide(&Policy::default(), &request, Phase::Answered).route, Route::Direct);
+    assert_eq!(
+        decide(&Policy::default(), &request, Phase::Answered).route,
+        Route::Direct
+    );
 }
 
 #[test]
 fn an_unknown_fact_masks() {
     let mut alice = everybody();
     alice.towards[CALLEE] = Facts::UNKNOWN;
-    let bob = Party { standing: Standing::UNKNOWN, ..everybody() };
+    let bob = Party {
+        standing: Standing::UNKNOWN,
+        ..everybody()
+    };
     for request in [two(alice, everybody()), two(everybody(), bob)] {
         let decision = decide(&Policy::default(), &request, Phase::Answered);
         assert_eq!(decision.route, Route::Masked);
@@ -300,7 +399,9 @@ fn a_call_has_two_to_sixteen_parties_and_its_own_caller() {
 
 fn any_members() -> impl Strategy<Value = Members> {
     any::<u16>().prop_map(|bits| {
-        (0..16).filter(|index| bits & 1 << index != 0).fold(Members::NONE, Members::with)
+        (0..16)
+            .filter(|index| bits & 1 << index != 0)
+            .fold(Members::NONE, Members::with)
     })
 }
 
@@ -336,16 +437,24 @@ fn any_party() -> impl Strategy<Value = Party> {
         10 => Just(Standing::VERIFIED),
         1 => Just(Standing::UNKNOWN),
     ];
-    (reveal, always, never, callable_by, standing, prop::array::uniform16(any_facts())).prop_map(
-        |(reveal, always, never, callable_by, standing, towards)| Party {
-            reveal,
-            always,
-            never,
-            callable_by,
-            standing,
-            towards,
-        },
+    (
+        reveal,
+        always,
+        never,
+        callable_by,
+        standing,
+        prop::array::uniform16(any_facts()),
     )
+        .prop_map(
+            |(reveal, always, never, callable_by, standing, towards)| Party {
+                reveal,
+                always,
+                never,
+                callable_by,
+                standing,
+                towards,
+            },
+        )
 }
 
 fn any_request(parties: std::ops::RangeInclusive<usize>) -> impl Strategy<Value = Request> {
@@ -363,13 +472,15 @@ fn any_policy() -> impl Strategy<Value = Policy> {
         prop::sample::select(callable_bys()),
         prop::bool::weighted(0.1),
     )
-        .prop_map(|(default_reveal, ringing, default_callable_by, requires_message)| Policy {
-            default_reveal,
-            ringing,
-            default_callable_by: default_callable_by.unwrap_or(CallableBy::EVERYONE),
-            requires_message,
-            ..Policy::default()
-        })
+        .prop_map(
+            |(default_reveal, ringing, default_callable_by, requires_message)| Policy {
+                default_reveal,
+                ringing,
+                default_callable_by: default_callable_by.unwrap_or(CallableBy::EVERYONE),
+                requires_message,
+                ..Policy::default()
+            },
+        )
 }
 
 fn any_phase() -> impl Strategy<Value = Phase> {
@@ -379,14 +490,19 @@ fn any_phase() -> impl Strategy<Value = Phase> {
 /// Every way to make one input of a party a step more private.
 fn stricter_parties(party: &Party, count: usize, mut each: impl FnMut(Party)) {
     let reveals: &[Option<Reveal>] = match party.reveal {
-        Some(Reveal::Everybody) => {
-            &[Some(Reveal::Contacts), Some(Reveal::Nobody), Some(Reveal::Unknown)]
-        }
+        Some(Reveal::Everybody) => &[
+            Some(Reveal::Contacts),
+            Some(Reveal::Nobody),
+            Some(Reveal::Unknown),
+        ],
         Some(Reveal::Contacts) => &[Some(Reveal::Nobody), Some(Reveal::Unknown)],
         _ => &[Some(Reveal::Nobody), Some(Reveal::Unknown)],
     };
     for &reveal in reveals {
-        each(Party { reveal, ..party.clone() });
+        each(Party {
+            reveal,
+            ..party.clone()
+        });
     }
     if let Some(set) = party.callable_by {
         for less in [
@@ -396,21 +512,39 @@ fn stricter_parties(party: &Party, count: usize, mut each: impl FnMut(Party)) {
             CallableBy::EVERYONE,
         ] {
             let callable_by = Some(set.without(less).and(CallableBy::UNKNOWN));
-            each(Party { callable_by: Some(set.without(less)), ..party.clone() });
-            each(Party { callable_by, ..party.clone() });
+            each(Party {
+                callable_by: Some(set.without(less)),
+                ..party.clone()
+            });
+            each(Party {
+                callable_by,
+                ..party.clone()
+            });
         }
     } else {
-        each(Party { callable_by: Some(CallableBy::NONE), ..party.clone() });
+        each(Party {
+            callable_by: Some(CallableBy::NONE),
+            ..party.clone()
+        });
     }
     for standing in [Standing::NONE, party.standing.and(Standing::UNKNOWN)] {
         // An unknown word masks; taking it away would not be a step towards privacy.
         if !party.standing.has(Standing::UNKNOWN) || standing.has(Standing::UNKNOWN) {
-            each(Party { standing, ..party.clone() });
+            each(Party {
+                standing,
+                ..party.clone()
+            });
         }
     }
     for other in 0..count {
-        each(Party { always: party.always.without(other), ..party.clone() });
-        each(Party { never: party.never.with(other), ..party.clone() });
+        each(Party {
+            always: party.always.without(other),
+            ..party.clone()
+        });
+        each(Party {
+            never: party.never.with(other),
+            ..party.clone()
+        });
         let facts = party.towards[other];
         for stricter in [
             facts.without(Facts::CONTACT),
@@ -428,16 +562,35 @@ fn stricter_parties(party: &Party, count: usize, mut each: impl FnMut(Party)) {
 
 fn stricter_policies(policy: &Policy) -> Vec<Policy> {
     let mut all = vec![
-        Policy { ringing: Ringing::Masked, ..policy.clone() },
-        Policy { requires_message: true, ..policy.clone() },
-        Policy { default_reveal: Reveal::Nobody, ..policy.clone() },
+        Policy {
+            ringing: Ringing::Masked,
+            ..policy.clone()
+        },
+        Policy {
+            requires_message: true,
+            ..policy.clone()
+        },
+        Policy {
+            default_reveal: Reveal::Nobody,
+            ..policy.clone()
+        },
     ];
     if policy.default_reveal == Reveal::Everybody {
-        all.push(Policy { default_reveal: Reveal::Contacts, ..policy.clone() });
+        all.push(Policy {
+            default_reveal: Reveal::Contacts,
+            ..policy.clone()
+        });
     }
-    for less in [CallableBy::EVERYONE, CallableBy::CONTACTS, CallableBy::FOLLOWING] {
+    for less in [
+        CallableBy::EVERYONE,
+        CallableBy::CONTACTS,
+        CallableBy::FOLLOWING,
+    ] {
         let default_callable_by = policy.default_callable_by.without(less);
-        all.push(Policy { default_callable_by, ..policy.clone() });
+        all.push(Policy {
+            default_callable_by,
+            ..policy.clone()
+        });
     }
     all
 }
@@ -449,9 +602,16 @@ fn assert_no_more(count: usize, before: &Decision, after: &Decision) {
         Route::Masked => 1,
         Route::Direct => 2,
     };
-    assert!(openness(after.route) <= openness(before.route), "{before:?} {after:?}");
+    assert!(
+        openness(after.route) <= openness(before.route),
+        "{before:?} {after:?}"
+    );
     for index in 0..count {
-        assert!(after.visible_to(index).is_subset_of(before.visible_to(index)));
+        assert!(
+            after
+                .visible_to(index)
+                .is_subset_of(before.visible_to(index))
+        );
         assert!(after.masked(index) || !before.masked(index));
     }
 }
@@ -465,7 +625,11 @@ fn assert_monotone(policy: &Policy, request: &Request, phase: Phase) {
         check(decide(&stricter, request, phase));
     }
     let parties = request.parties();
-    check(decide(policy, &Request::new(parties.to_vec(), None).unwrap(), phase));
+    check(decide(
+        policy,
+        &Request::new(parties.to_vec(), None).unwrap(),
+        phase,
+    ));
     for (index, party) in parties.iter().enumerate() {
         stricter_parties(party, count, |moved| {
             let mut moved_parties = parties.to_vec();
@@ -480,7 +644,11 @@ fn assert_monotone(policy: &Policy, request: &Request, phase: Phase) {
 fn two_parties_never_expose_more_by_a_step_towards_privacy() {
     for default_reveal in DEFAULTS {
         for ringing in RINGINGS {
-            let policy = Policy { default_reveal, ringing, ..Policy::default() };
+            let policy = Policy {
+                default_reveal,
+                ringing,
+                ..Policy::default()
+            };
             for alice in reveal_settings() {
                 for bob in reveal_settings() {
                     let request = two(party(CALLEE, alice), party(CALLER, bob));

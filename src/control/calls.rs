@@ -12,7 +12,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-use vizard_proto::{CallId, Scope, Ticket};
+use vizard_proto::auth::ticket::{CallId, Ticket};
+use vizard_proto::contract::Scope;
 
 use super::policy::{self, Decision, Policy, Reason, Request, Route};
 
@@ -58,7 +59,11 @@ pub struct Outcome {
 impl Outcome {
     /// What `decision` says, at `at`.
     pub fn new(at: u64, decision: Decision) -> Self {
-        Self { at, route: decision.route, why: decision.why }
+        Self {
+            at,
+            route: decision.route,
+            why: decision.why,
+        }
     }
 }
 
@@ -156,7 +161,10 @@ impl FromStr for Phase {
     type Err = policy::UnknownWord;
 
     fn from_str(word: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|phase| phase.as_str() == word).ok_or(policy::UnknownWord)
+        Self::ALL
+            .into_iter()
+            .find(|phase| phase.as_str() == word)
+            .ok_or(policy::UnknownWord)
     }
 }
 
@@ -268,26 +276,43 @@ impl Call {
         if self.request.caller() == Some(index) {
             return Err(AnswerError::IsCaller);
         }
-        let answer = Answer { at: now, ..self.parties[index].answering(device)? };
+        let answer = Answer {
+            at: now,
+            ..self.parties[index].answering(device)?
+        };
         if let Some(earlier) = &self.parties[index].answer {
             let same = (earlier.device, &earlier.name) == (answer.device, &answer.name);
-            return if same { Ok(Answered::default()) } else { Err(AnswerError::Elsewhere) };
+            return if same {
+                Ok(Answered::default())
+            } else {
+                Err(AnswerError::Elsewhere)
+            };
         }
         self.parties[index].answer = Some(answer);
         let became_direct = self.decide_again(policy, now);
-        Ok(Answered { changed: true, became_direct, lost: self.lost(index) })
+        Ok(Answered {
+            changed: true,
+            became_direct,
+            lost: self.lost(index),
+        })
     }
 
     /// Ends the call, once.
     pub fn finish(&mut self, now: u64) {
         self.settle(now);
-        self.end.get_or_insert(End { at: now, reason: EndReason::Requested });
+        self.end.get_or_insert(End {
+            at: now,
+            reason: EndReason::Requested,
+        });
     }
 
     /// Ends the call if its time is over by `now`.
     pub fn settle(&mut self, now: u64) {
         if now >= self.expires_at {
-            self.end.get_or_insert(End { at: self.expires_at, reason: EndReason::Expired });
+            self.end.get_or_insert(End {
+                at: self.expires_at,
+                reason: EndReason::Expired,
+            });
         }
     }
 
@@ -298,7 +323,9 @@ impl Call {
 
     /// Devices whose tickets died because another of the same party answered.
     pub fn all_lost(&self) -> Vec<Scope> {
-        (0..self.parties.len()).flat_map(|index| self.lost(index)).collect()
+        (0..self.parties.len())
+            .flat_map(|index| self.lost(index))
+            .collect()
     }
 
     /// The devices of party `index` that have a ticket of `generation`, by index.
@@ -335,7 +362,11 @@ impl Call {
         }
         let parties = 0..self.parties.len();
         parties
-            .flat_map(|index| generations.iter().map(move |generation| (index, *generation)))
+            .flat_map(|index| {
+                generations
+                    .iter()
+                    .map(move |generation| (index, *generation))
+            })
             .flat_map(|(index, generation)| {
                 let devices = self.devices(index, generation).into_iter();
                 devices.map(move |device| self.ticket(index, device, generation))
@@ -357,9 +388,13 @@ impl Call {
             let connected = party.connected_at;
             moments.extend(connected.map(|at| moment(at, Happening::Connected, Some(index))));
             let answer = party.answer.as_ref();
-            moments.extend(answer.map(|answer| moment(answer.at, Happening::Answered, Some(index))));
+            moments
+                .extend(answer.map(|answer| moment(answer.at, Happening::Answered, Some(index))));
         }
-        moments.extend(self.direct_since().map(|at| moment(at, Happening::Direct, None)));
+        moments.extend(
+            self.direct_since()
+                .map(|at| moment(at, Happening::Direct, None)),
+        );
         moments.extend(self.end.map(|end| moment(end.at, Happening::Ended, None)));
         moments.sort_by_key(|moment| (moment.at, moment.what));
         moments
@@ -367,7 +402,11 @@ impl Call {
 
     /// Asks the policy once more when the last party has answered; whether the call became direct.
     fn decide_again(&mut self, policy: &Policy, now: u64) -> bool {
-        let answers = self.parties.iter().filter(|party| party.answer.is_some()).count();
+        let answers = self
+            .parties
+            .iter()
+            .filter(|party| party.answer.is_some())
+            .count();
         // All but the caller: where nobody is named as such, whoever is left over is.
         if self.answered.is_some() || answers + 1 < self.parties.len() {
             return false;
@@ -375,7 +414,10 @@ impl Call {
         let mut outcome = if self.opened.route == Route::Direct {
             self.opened.clone()
         } else if self.if_answered.route == Route::Direct {
-            Outcome::new(now, policy::decide(policy, &self.request, policy::Phase::Answered))
+            Outcome::new(
+                now,
+                policy::decide(policy, &self.request, policy::Phase::Answered),
+            )
         } else {
             self.if_answered.clone()
         };
@@ -391,7 +433,9 @@ impl Call {
     /// Devices of party `index` that lost: their tickets of the first generation are all they have.
     fn lost(&self, index: usize) -> Vec<Scope> {
         let party = &self.parties[index];
-        let Some(answer) = &party.answer else { return Vec::new() };
+        let Some(answer) = &party.answer else {
+            return Vec::new();
+        };
         (0..party.device_count())
             .filter(|device| *device != answer.device)
             .map(|device| Scope::Device(small(index), small(device)))
@@ -402,7 +446,13 @@ impl Call {
 impl Party {
     /// A party of that name that nobody has heard of yet.
     pub fn new(id: String, devices: Vec<String>) -> Self {
-        Self { id, devices, answer: None, connected_at: None, sent: Traffic::default() }
+        Self {
+            id,
+            devices,
+            answer: None,
+            connected_at: None,
+            sent: Traffic::default(),
+        }
     }
 
     /// How many devices it has: 1 to [`MAX_DEVICES`].
@@ -415,7 +465,13 @@ impl Party {
         let name = device.map(str::to_owned);
         let index = match (self.devices.as_slice(), device) {
             // One ticket, and the platform may give a name to whoever holds it.
-            ([], _) => return Ok(Answer { at: 0, device: 0, name }),
+            ([], _) => {
+                return Ok(Answer {
+                    at: 0,
+                    device: 0,
+                    name,
+                });
+            }
             ([_], None) => 0,
             (_, None) => return Err(AnswerError::DeviceRequired),
             (devices, Some(device)) => devices
@@ -423,7 +479,11 @@ impl Party {
                 .position(|known| known == device)
                 .ok_or(AnswerError::NoSuchDevice)?,
         };
-        Ok(Answer { at: 0, device: index, name: Some(self.devices[index].clone()) })
+        Ok(Answer {
+            at: 0,
+            device: index,
+            name: Some(self.devices[index].clone()),
+        })
     }
 }
 

@@ -89,18 +89,29 @@ impl ApiKeys {
     pub fn parse(file: &str, text: &str) -> Result<Self, KeyFileError> {
         let mut keys: Vec<Known> = Vec::new();
         for (index, line) in text.lines().enumerate() {
-            let wrong = |what| KeyFileError { file: file.to_owned(), line: index + 1, what };
+            let wrong = |what| KeyFileError {
+                file: file.to_owned(),
+                line: index + 1,
+                what,
+            };
             let line = line.split('#').next().unwrap_or_default();
             let mut words = line.split([' ', '\t', ',']).filter(|word| !word.is_empty());
             let Some(key) = words.next() else { continue };
-            let known = Known { hash: hash_of(key).map_err(wrong)?, scopes: scopes(words).map_err(wrong)? };
+            let known = Known {
+                hash: hash_of(key).map_err(wrong)?,
+                scopes: scopes(words).map_err(wrong)?,
+            };
             if keys.iter().any(|other| other.hash == known.hash) {
                 return Err(wrong(Wrong::Duplicate));
             }
             keys.push(known);
         }
         if keys.is_empty() {
-            return Err(KeyFileError { file: file.to_owned(), line: 1, what: Wrong::Empty });
+            return Err(KeyFileError {
+                file: file.to_owned(),
+                line: 1,
+                what: Wrong::Empty,
+            });
         }
         Ok(Self(keys))
     }
@@ -115,7 +126,10 @@ impl ApiKeys {
             scopes.conditional_assign(&known.scopes.0, same);
             found |= same;
         }
-        bool::from(found).then(|| Holder { id: Sha256::digest(hash).into(), scopes: Scopes(scopes) })
+        bool::from(found).then(|| Holder {
+            id: Sha256::digest(hash).into(),
+            scopes: Scopes(scopes),
+        })
     }
 }
 
@@ -128,8 +142,12 @@ impl fmt::Debug for ApiKeys {
 /// A new key: 32 random bytes in hexadecimal, after `vizard_`.
 pub fn generate() -> String {
     let mut bytes = [0; 32];
-    SystemRandom::new().fill(&mut bytes).expect("the system gives random bytes");
-    bytes.iter().fold(String::from("vizard_"), |key, byte| key + &format!("{byte:02x}"))
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .expect("the system gives random bytes");
+    bytes.iter().fold(String::from("vizard_"), |key, byte| {
+        key + &format!("{byte:02x}")
+    })
 }
 
 /// A key file that can't be used.
@@ -151,7 +169,9 @@ pub enum Wrong {
     #[error("no API key in the file; write one per line")]
     Empty,
     /// A key that can be guessed.
-    #[error("the key is shorter than {MIN_KEY_LEN} characters; take a random one, e.g. `openssl rand -hex 32`")]
+    #[error(
+        "the key is shorter than {MIN_KEY_LEN} characters; take a random one, e.g. `openssl rand -hex 32`"
+    )]
     TooShort,
     /// A character that no `Authorization` header can carry.
     #[error("a key has only visible ASCII characters")]
@@ -181,9 +201,14 @@ fn hash_of(key: &str) -> Result<[u8; 32], Wrong> {
 }
 
 fn unhex(hex: &str) -> Option<[u8; 32]> {
-    let digits: Option<Vec<u8>> =
-        hex.chars().map(|digit| u8::try_from(digit.to_digit(16)?).ok()).collect();
-    let bytes: Vec<u8> = digits?.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect();
+    let digits: Option<Vec<u8>> = hex
+        .chars()
+        .map(|digit| u8::try_from(digit.to_digit(16)?).ok())
+        .collect();
+    let bytes: Vec<u8> = digits?
+        .chunks(2)
+        .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit))
+        .collect();
     (hex.len() == 64).then(|| bytes.try_into().ok()).flatten()
 }
 
@@ -193,7 +218,11 @@ fn scopes<'a>(words: impl Iterator<Item = &'a str>) -> Result<Scopes, Wrong> {
         let scope = Scope::ALL.into_iter().find(|scope| scope.as_str() == word);
         scopes.0 |= scope.ok_or_else(|| Wrong::Scope(word.to_owned()))?.bit();
     }
-    Ok(if scopes == Scopes::NONE { Scopes::ALL } else { scopes })
+    Ok(if scopes == Scopes::NONE {
+        Scopes::ALL
+    } else {
+        scopes
+    })
 }
 
 #[cfg(test)]
@@ -220,14 +249,19 @@ mod tests {
         );
         let keys = ApiKeys::parse("keys", &text).unwrap();
         assert_eq!(allowed(&keys, KEY), Some([true, true, true]));
-        assert_eq!(allowed(&keys, "0123456789abcdef-reader"), Some([false, false, true]));
+        assert_eq!(
+            allowed(&keys, "0123456789abcdef-reader"),
+            Some([false, false, true])
+        );
         assert_eq!(allowed(&keys, "0123456789abcdeg"), None);
         assert_eq!(allowed(&keys, ""), None);
     }
 
     #[test]
     fn a_hash_admits_its_key() {
-        let hash = Sha256::digest(KEY).iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+        let hash = Sha256::digest(KEY)
+            .iter()
+            .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
         let keys = ApiKeys::parse("keys", &format!("sha256:{hash} calls")).unwrap();
         assert_eq!(allowed(&keys, KEY), Some([true, false, true]));
         assert_eq!(allowed(&keys, &format!("sha256:{hash}")), None);

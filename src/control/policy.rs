@@ -19,6 +19,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Fewest parties of a call.
 pub const MIN_PARTIES: usize = 2;
@@ -205,19 +206,31 @@ impl Members {
 
     /// The first `count` parties.
     pub const fn first(count: usize) -> Self {
-        if count >= MAX_PARTIES { Self(u16::MAX) } else { Self((1 << count) - 1) }
+        if count >= MAX_PARTIES {
+            Self(u16::MAX)
+        } else {
+            Self((1 << count) - 1)
+        }
     }
 
     /// These and party `index`.
     #[must_use]
     pub const fn with(self, index: usize) -> Self {
-        if index < MAX_PARTIES { Self(self.0 | 1 << index) } else { self }
+        if index < MAX_PARTIES {
+            Self(self.0 | 1 << index)
+        } else {
+            self
+        }
     }
 
     /// These but party `index`.
     #[must_use]
     pub const fn without(self, index: usize) -> Self {
-        if index < MAX_PARTIES { Self(self.0 & !(1 << index)) } else { self }
+        if index < MAX_PARTIES {
+            Self(self.0 & !(1 << index))
+        } else {
+            self
+        }
     }
 
     /// Whether party `index` is among them.
@@ -301,13 +314,14 @@ impl Request {
     /// Every ordered pair of different parties.
     fn pairs(&self) -> impl Iterator<Item = (usize, usize)> {
         let count = self.parties.len();
-        (0..count).flat_map(move |from| (0..count).map(move |to| (from, to)))
+        (0..count)
+            .flat_map(move |from| (0..count).map(move |to| (from, to)))
             .filter(|(from, to)| from != to)
     }
 }
 
 /// How the parties may connect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Route {
     /// Every pair is relayed; nobody learns an address.
@@ -333,7 +347,7 @@ impl Route {
 }
 
 /// The rule that a decision followed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rule {
     /// The party has blocked another.
@@ -412,7 +426,11 @@ impl Decision {
 /// Whether and how the call of `request` may happen in `phase`. The rules are in the module's
 /// documentation.
 pub fn decide(policy: &Policy, request: &Request, phase: Phase) -> Decision {
-    let decision = |route, why| Decision { route, why, size: request.parties.len() };
+    let decision = |route, why| Decision {
+        route,
+        why,
+        size: request.parties.len(),
+    };
     let refusals = refusals(policy, request);
     if !refusals.is_empty() {
         return decision(Route::Refused, refusals);
@@ -422,7 +440,13 @@ pub fn decide(policy: &Policy, request: &Request, phase: Phase) -> Decision {
         return decision(Route::Masked, wishes.why);
     }
     if phase == Phase::Ringing && policy.ringing == Ringing::Masked {
-        return decision(Route::Masked, vec![Reason { party: None, rule: Rule::Ringing }]);
+        return decision(
+            Route::Masked,
+            vec![Reason {
+                party: None,
+                rule: Rule::Ringing,
+            }],
+        );
     }
     decision(Route::Direct, wishes.why)
 }
@@ -488,8 +512,14 @@ fn wishes(policy: &Policy, request: &Request) -> Wishes {
         }
     }
     match masking.is_empty() {
-        true => Wishes { masking: false, why: admitting },
-        false => Wishes { masking: true, why: masking },
+        true => Wishes {
+            masking: false,
+            why: admitting,
+        },
+        false => Wishes {
+            masking: true,
+            why: masking,
+        },
     }
 }
 
@@ -520,7 +550,10 @@ fn admission(policy: &Policy, owner: &Party, other: usize) -> Result<Rule, Rule>
 
 /// Adds a reason, once.
 fn note(why: &mut Vec<Reason>, party: usize, rule: Rule) {
-    let reason = Reason { party: Some(party), rule };
+    let reason = Reason {
+        party: Some(party),
+        rule,
+    };
     if !why.contains(&reason) {
         why.push(reason);
     }

@@ -7,14 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::backends::{FileBackend, InMemoryBackend};
-use redb::{
-    Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction,
-};
-use vizard_proto::CallId;
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use vizard_proto::auth::ticket::CallId;
 
-use super::{
-    Change, DoneRequest, Kept, REMEMBERED_AFTER_EXPIRY, RequestKey, Store, StoreError,
-};
+use super::{Change, DoneRequest, Kept, REMEMBERED_AFTER_EXPIRY, RequestKey, Store, StoreError};
 use crate::control::calls::Call;
 
 /// Call -> expiry (Unix seconds, big endian) and the call as JSON.
@@ -53,7 +49,9 @@ impl Embedded {
 
     /// A store that is gone with the process.
     pub fn in_memory() -> Result<Self, StoreError> {
-        Self::with(Box::new(|| builder().create_with_backend(InMemoryBackend::new())))
+        Self::with(Box::new(|| {
+            builder().create_with_backend(InMemoryBackend::new())
+        }))
     }
 
     /// The store on what `backend` returns each time that it is opened.
@@ -65,7 +63,10 @@ impl Embedded {
     }
 
     fn with(open: Opener) -> Result<Self, StoreError> {
-        let store = Self { open, database: Mutex::new(None) };
+        let store = Self {
+            open,
+            database: Mutex::new(None),
+        };
         store.run(create_tables)?;
         Ok(store)
     }
@@ -77,7 +78,10 @@ impl Embedded {
         let database = self.database()?;
         work(&database).map_err(|error| {
             let mut slot = self.database.lock().unwrap_or_else(PoisonError::into_inner);
-            if slot.as_ref().is_some_and(|current| Arc::ptr_eq(current, &database)) {
+            if slot
+                .as_ref()
+                .is_some_and(|current| Arc::ptr_eq(current, &database))
+            {
                 *slot = None;
             }
             StoreError(Box::new(error))
@@ -136,7 +140,11 @@ impl Store for Embedded {
             let table = database.begin_read()?.open_table(REQUESTS)?;
             let request = table.get(key.0)?.map(|value| {
                 let (body, call, until) = value.value();
-                DoneRequest { body, call: CallId(call), until }
+                DoneRequest {
+                    body,
+                    call: CallId(call),
+                    until,
+                }
             });
             Ok(request.filter(|request| now < request.until))
         })
@@ -196,8 +204,12 @@ fn put_call(transaction: &WriteTransaction, call: &Call) -> Result<(), redb::Err
     let mut value = call.expires_at.to_be_bytes().to_vec();
     serde_json::to_writer(&mut value, call).map_err(|error| redb::Error::Io(error.into()))?;
     let forget_at = call.expires_at + REMEMBERED_AFTER_EXPIRY;
-    transaction.open_table(CALLS_BY_END)?.insert((forget_at, call.id.0), ())?;
-    transaction.open_table(CALLS)?.insert(call.id.0, value.as_slice())?;
+    transaction
+        .open_table(CALLS_BY_END)?
+        .insert((forget_at, call.id.0), ())?;
+    transaction
+        .open_table(CALLS)?
+        .insert(call.id.0, value.as_slice())?;
     Ok(())
 }
 
@@ -223,7 +235,11 @@ fn kept(id: CallId, value: &[u8]) -> Kept {
             expires_at: u64::from_be_bytes(*expiry),
             call: serde_json::from_slice(json).ok(),
         },
-        None => Kept { id, expires_at: u64::MAX, call: None },
+        None => Kept {
+            id,
+            expires_at: u64::MAX,
+            call: None,
+        },
     }
 }
 
@@ -232,7 +248,9 @@ fn anything_to_forget(database: &Database, now: u64) -> Result<bool, redb::Error
     let calls = transaction.open_table(CALLS_BY_END)?;
     let requests = transaction.open_table(REQUESTS_BY_END)?;
     let call = calls.first()?.is_some_and(|(key, _)| key.value().0 <= now);
-    let request = requests.first()?.is_some_and(|(key, _)| key.value().0 <= now);
+    let request = requests
+        .first()?
+        .is_some_and(|(key, _)| key.value().0 <= now);
     Ok(call || request)
 }
 
@@ -245,7 +263,10 @@ fn forget_in<const N: usize, V: redb::Value + 'static>(
     let mut by_end = transaction.open_table(by_end)?;
     let mut table = transaction.open_table(table)?;
     let mut due = Vec::new();
-    for entry in by_end.range(..(now.saturating_add(1), [0; N]))?.take(FORGOTTEN_AT_ONCE) {
+    for entry in by_end
+        .range(..(now.saturating_add(1), [0; N]))?
+        .take(FORGOTTEN_AT_ONCE)
+    {
         due.push(entry?.0.value());
     }
     for (at, key) in &due {

@@ -7,7 +7,7 @@ mod embedded;
 #[cfg(test)]
 mod suite;
 
-use vizard_proto::CallId;
+use vizard_proto::auth::ticket::CallId;
 
 use super::calls::Call;
 
