@@ -14,13 +14,14 @@ use uuid::Uuid;
 use vizard_proto::auth::ticket::{CallId, Ticket, TicketKeys};
 use vizard_proto::contract::{Command, Event, Scope};
 
-use super::calls::{self, AnswerError, Call, Generation, Outcome, Party, Phase, Traffic};
+use super::calls::{self, AnswerError, Call, Outcome, Party, Phase, Traffic};
 use super::keys::ApiKeys;
 use super::policy::{self, Decision, Policy, Request, Route};
 use super::problem::{Because, Kind, Problem};
 use super::registry::Registry;
+use super::reports::Report;
 use super::store::{Change, DoneRequest, REQUEST_REMEMBERED, RequestKey, Store, StoreError};
-use super::{Clock, RelayControl, Report};
+use super::{Clock, RelayControl};
 use crate::telemetry::Metrics;
 
 /// Calls read from the store at a time.
@@ -39,6 +40,8 @@ pub struct Live {
     pub tickets: Arc<TicketKeys>,
     /// Where the relay is reached: `turn:HOST:PORT?transport=udp` and the like, best first.
     pub ice_urls: Vec<String>,
+    /// How many calls the relay takes.
+    pub calls_limit: usize,
 }
 
 /// A call that somebody wants.
@@ -93,7 +96,7 @@ pub struct Switchboard {
     draining: AtomicBool,
     /// Whether the store's last answer was an error, so that the log says it once.
     store_failed: AtomicBool,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
 }
 
 impl Switchboard {
@@ -104,7 +107,7 @@ impl Switchboard {
         relay: Arc<dyn RelayControl>,
         store: Arc<dyn Store>,
         clock: Clock,
-        metrics: Metrics,
+        metrics: Arc<Metrics>,
     ) -> Result<Self, StoreError> {
         let switchboard = Self {
             live: ArcSwap::from_pointee(live),
@@ -141,7 +144,7 @@ impl Switchboard {
         if self.draining.load(Ordering::Relaxed) {
             return Err(Problem::new(Kind::NotReady, "The node is being drained."));
         }
-        if self.relay.load().is_full() {
+        if self.relay.open_calls() >= self.live().calls_limit {
             return Err(Problem::new(
                 Kind::NotReady,
                 "The node has no room for another call.",
@@ -532,17 +535,6 @@ impl Switchboard {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The credential of a device's ticket.
-pub fn credential(
-    keys: &TicketKeys,
-    call: &Call,
-    party: usize,
-    device: usize,
-    generation: Generation,
-) -> vizard_proto::auth::ticket::Credential {
-    keys.mint(&call.ticket(party, device, generation))
 }
 
 /// What the API says of `reasons`.
