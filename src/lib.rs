@@ -1,4 +1,6 @@
 //! vizard: a TURN relay that keeps callers' addresses from each other.
 
+pub mod config;
 pub mod control;
+pub mod state;
 pub mod telemetry;

@@ -7,11 +7,9 @@
 //! answer makes the call direct, the second for the ICE restart. Tickets of the first generation
 //! live on meanwhile, except those of devices that lost the race to answer.
 
-use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 use vizard_proto::auth::ticket::{CallId, Ticket};
 use vizard_proto::contract::Scope;
 
@@ -490,16 +488,4 @@ impl Party {
 /// A party's or device's index: below 256 by [`policy::MAX_PARTIES`] and [`MAX_DEVICES`].
 fn small(index: usize) -> u8 {
     u8::try_from(index).expect("parties and devices are few")
-}
-
-/// A call's name as the API writes it: a UUID.
-pub fn written(id: CallId) -> impl fmt::Display {
-    Uuid::from_bytes(id.0).hyphenated()
-}
-
-/// The call that the API means by `text`.
-pub fn read(text: &str) -> Option<CallId> {
-    // One way to write each name: upper case, braces or a missing hyphen is another name.
-    let id = Uuid::try_parse(text).ok()?;
-    (id.hyphenated().to_string() == text).then(|| CallId(id.into_bytes()))
 }

@@ -5,7 +5,6 @@
 
 use std::fmt;
 
-use ring::rand::{SecureRandom, SystemRandom};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
@@ -139,17 +138,6 @@ impl fmt::Debug for ApiKeys {
     }
 }
 
-/// A new key: 32 random bytes in hexadecimal, after `vizard_`.
-pub fn generate() -> String {
-    let mut bytes = [0; 32];
-    SystemRandom::new()
-        .fill(&mut bytes)
-        .expect("the system gives random bytes");
-    bytes.iter().fold(String::from("vizard_"), |key, byte| {
-        key + &format!("{byte:02x}")
-    })
-}
-
 /// A key file that can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{file}:{line}: {what}")]
@@ -276,13 +264,5 @@ mod tests {
         assert!(error("sha256:abc").starts_with("keys:1: `sha256:` must"));
         assert!(error("schlüssel-0123456789").starts_with("keys:1: a key has only"));
         assert!(error(&format!("{KEY}\n\n{KEY} read")).starts_with("keys:3: the same key"));
-    }
-
-    #[test]
-    fn a_generated_key_can_be_used() {
-        let key = generate();
-        let keys = ApiKeys::parse("keys", &key).unwrap();
-        assert!(keys.holder(&key).is_some());
-        assert_ne!(generate(), key);
     }
 }

@@ -6,6 +6,7 @@
 pub mod api;
 pub mod calls;
 pub mod keys;
+pub mod names;
 pub mod policy;
 pub mod problem;
 pub mod registry;

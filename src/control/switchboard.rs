@@ -4,25 +4,31 @@
 //! stored, then announced; it is ended in the relay, then stored, then reported as ended. Nothing
 //! here waits for a client: the API runs these functions to their end whoever hangs up.
 
+mod refusals;
+mod upkeep;
+
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use tracing::{error, info, warn};
-use uuid::Uuid;
+use tracing::{error, info};
 use vizard_proto::auth::ticket::{CallId, Ticket, TicketKeys};
-use vizard_proto::contract::{Command, Event, Scope};
+use vizard_proto::contract::{Command, Scope};
 
-use super::calls::{self, AnswerError, Call, Outcome, Party, Phase, Traffic};
+use super::calls::{Call, Outcome, Party, Phase};
 use super::keys::ApiKeys;
+use super::names;
 use super::policy::{self, Decision, Policy, Request, Route};
-use super::problem::{Because, Kind, Problem};
+use super::problem::{Kind, Problem};
 use super::registry::Registry;
-use super::reports::Report;
 use super::store::{Change, DoneRequest, REQUEST_REMEMBERED, RequestKey, Store, StoreError};
 use super::{Clock, RelayControl};
 use crate::telemetry::Metrics;
+use refusals::{forgotten, not_answered, refused, time_to_live};
+use upkeep::log_end;
+
+pub(super) use refusals::because;
 
 /// Calls read from the store at a time.
 const PAGE: usize = 500;
@@ -185,7 +191,7 @@ impl Switchboard {
             return Err(problem);
         }
         self.registry().insert(call.clone());
-        info!(call = %calls::written(call.id), route = call.opened.route.as_str(), "call opened");
+        info!(call = %names::written(call.id), route = call.opened.route.as_str(), "call opened");
         Ok(call)
     }
 
@@ -223,7 +229,7 @@ impl Switchboard {
             self.revoke(&call, scope);
         }
         let route = call.outcome().route.as_str();
-        info!(call = %calls::written(id), route, "call answered");
+        info!(call = %names::written(id), route, "call answered");
         Ok(call)
     }
 
@@ -279,113 +285,6 @@ impl Switchboard {
         Ok(Page { calls, more })
     }
 
-    /// Takes in what the relay reports.
-    pub fn report(&self, reports: impl IntoIterator<Item = Report>) {
-        let now = self.now();
-        let mut registry = self.registry();
-        for report in reports {
-            match report {
-                Report::Event(Event::AllocationCreated {
-                    allocation,
-                    call,
-                    party,
-                    ..
-                }) => {
-                    registry.allocated(allocation, call, usize::from(party), now);
-                }
-                Report::Event(Event::AllocationEnded { allocation, .. }) => {
-                    registry.released(allocation, now);
-                }
-                Report::Usage(allocation, usage) => {
-                    let more = Traffic {
-                        packets: usage.packets,
-                        bytes: usage.bytes,
-                    };
-                    registry.used(allocation, more);
-                }
-            }
-        }
-    }
-
-    /// Time has passed: ends what has expired, saves what has settled, forgets what is over.
-    pub fn tick(&self) {
-        let now = self.now();
-        let advanced = self.registry().advance(now);
-        for call in &advanced.expired {
-            log_end(call);
-        }
-        let unsaved = advanced.settled.iter().filter(|settled| settled.unsaved);
-        let changes: Vec<_> = unsaved.map(|settled| Change::Call(&settled.call)).collect();
-        if !changes.is_empty() && self.commit(&changes).is_err() {
-            return;
-        }
-        for settled in &advanced.settled {
-            self.registry().remove(&settled.call);
-        }
-        // What can't be forgotten at this time is forgotten at the next.
-        let _ = self.asked(self.store.forget(now));
-    }
-
-    /// Brings the gauge of calls up to date.
-    pub fn measure(&self) {
-        let counts = self.registry().counts();
-        for (phase, count) in Phase::ALL.into_iter().zip(counts) {
-            let gauge = self.metrics.calls.of([phase.as_str()]);
-            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
-        }
-    }
-
-    fn replay(&self) -> Result<(), StoreError> {
-        let (mut after, mut unreadable, mut homeless) = (None, 0_usize, 0_usize);
-        loop {
-            let page = self.store.calls(after, PAGE)?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.id);
-            for kept in page {
-                match kept.call {
-                    Some(call) => homeless += usize::from(!self.take_up(call)),
-                    None => {
-                        unreadable += 1;
-                        self.revoke_id(kept.id, kept.expires_at, Scope::Call);
-                    }
-                }
-            }
-        }
-        if unreadable > 0 {
-            warn!(
-                calls = unreadable,
-                "calls written by another version were ended"
-            );
-        }
-        if homeless > 0 {
-            warn!(
-                calls = homeless,
-                "more calls go on than the relay has room for"
-            );
-        }
-        Ok(())
-    }
-
-    /// Tells the relay of a call from before; whether it has room for it.
-    fn take_up(&self, mut call: Call) -> bool {
-        call.settle(self.now());
-        match call.end {
-            Some(end) if end.reason == calls::EndReason::Expired => true,
-            Some(_) => {
-                self.revoke(&call, Scope::Call);
-                true
-            }
-            None => {
-                let admitted = self.admit(&call, call.tickets()).is_ok();
-                for scope in call.all_lost() {
-                    self.revoke(&call, scope);
-                }
-                self.registry().insert(call);
-                admitted
-            }
-        }
-    }
-
     /// The call that `wanted` becomes, unless it is refused.
     fn propose(&self, wanted: Wanted, decided: Decided) -> Result<Call, Problem> {
         if decided.ringing.route == Route::Refused {
@@ -394,7 +293,7 @@ impl Switchboard {
         let ttl = time_to_live(&self.live().policy, &wanted)?;
         let now = self.now();
         Ok(Call {
-            id: CallId(Uuid::now_v7().into_bytes()),
+            id: names::new(),
             opened_at: now,
             expires_at: now + u64::from(ttl),
             kbps: wanted.kbps.map_or(0, NonZeroU32::get),
@@ -445,7 +344,7 @@ impl Switchboard {
             .command(Command::Revoke { call, scope, until })
             .is_err()
         {
-            error!(call = %calls::written(call), "the relay did not take a revocation");
+            error!(call = %names::written(call), "the relay did not take a revocation");
         }
     }
 
@@ -535,72 +434,4 @@ impl Switchboard {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What the API says of `reasons`.
-pub fn because<'a>(
-    reasons: &[policy::Reason],
-    name: impl Fn(usize) -> Option<&'a str>,
-) -> Vec<Because> {
-    reasons
-        .iter()
-        .map(|reason| Because {
-            party: reason
-                .party
-                .and_then(|index| name(index).map(str::to_owned)),
-            rule: reason.rule,
-        })
-        .collect()
-}
-
-fn time_to_live(policy: &Policy, wanted: &Wanted) -> Result<u32, Problem> {
-    let ttl = wanted.ttl.unwrap_or(policy.ticket_ttl);
-    if (policy::MIN_TTL..=policy.ticket_ttl).contains(&ttl) {
-        return Ok(ttl);
-    }
-    let (least, most) = (policy::MIN_TTL, policy.ticket_ttl);
-    Err(Problem::fault(
-        "ttl",
-        format!("must be {least} to {most} seconds (policy.ticket_ttl)"),
-    ))
-}
-
-fn refused(wanted: &Wanted, decision: &Decision) -> Problem {
-    let name = |index: usize| wanted.names.get(index).map(|(id, _)| id.as_str());
-    Problem {
-        why: because(&decision.why, name),
-        public_reason: Some(Decision::PUBLIC_REASON),
-        ..Problem::new(
-            Kind::CallRefused,
-            "`why` is for the platform, `public_reason` for the caller.",
-        )
-    }
-}
-
-fn forgotten(problem: Problem) -> Problem {
-    match problem.kind {
-        Kind::CallNotFound => Problem::new(
-            Kind::CallForgotten,
-            "Open a call with a new Idempotency-Key.",
-        ),
-        _ => problem,
-    }
-}
-
-fn not_answered(error: AnswerError) -> Problem {
-    match error {
-        AnswerError::Ended => Problem::new(Kind::CallEnded, ""),
-        AnswerError::Elsewhere => Problem::new(Kind::AnsweredElsewhere, ""),
-        AnswerError::NoSuchParty => Problem::fault("party", "is no party of this call"),
-        AnswerError::IsCaller => Problem::fault("party", "is the caller, who does not answer"),
-        AnswerError::DeviceRequired => {
-            Problem::fault("device", "the party has several: which one?")
-        }
-        AnswerError::NoSuchDevice => Problem::fault("device", "is no device of this party"),
-    }
-}
-
-fn log_end(call: &Call) {
-    let route = call.outcome().route.as_str();
-    info!(call = %calls::written(call.id), route, "call ended");
 }

@@ -156,7 +156,9 @@ impl Relay {
         self.timers.first().map(|(due, _)| *due)
     }
 
-    /// Every forwarding entry in force, for a hand that builds its table anew.
+    /// Every forwarding entry in force, in no particular order, for a hand that builds its table
+    /// anew.
+    #[expect(clippy::disallowed_methods, reason = "goes into another hash table")]
     pub fn forwards(&self, mut entry: impl FnMut(ForwardKey, Forward)) {
         for allocation in self.allocations.values() {
             for channel in &allocation.channels {

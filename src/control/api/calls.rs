@@ -14,7 +14,8 @@ use super::extract::{ForCalls, ForReading, Id, Json, once};
 use super::request::{AnswerRequest, CallRequest};
 use super::view::{self, CallList, CallView, DecisionView};
 use super::{Api, answers};
-use crate::control::calls::{self, Call, Phase};
+use crate::control::calls::{Call, Phase};
+use crate::control::names;
 use crate::control::problem::{Fault, Kind, Problem};
 
 const DEFAULT_LIMIT: usize = 50;
@@ -118,7 +119,7 @@ impl Filter {
         if phase.is_some_and(|phase| phase.is_err()) {
             wrong("phase", "must be ringing, answered or ended");
         }
-        let cursor = self.cursor.as_deref().map(calls::read);
+        let cursor = self.cursor.as_deref().map(names::read);
         if cursor == Some(None) {
             wrong("cursor", "must be the next_cursor of another page");
         }
@@ -157,7 +158,7 @@ pub(super) async fn list(
         .work(move |switchboard| switchboard.list(phase, after, limit))
         .await?;
     let last = page.calls.last().filter(|_| page.more);
-    let next_cursor = last.map(|call| calls::written(call.id).to_string());
+    let next_cursor = last.map(|call| names::written(call.id).to_string());
     let shown = |call: &Call| api.render(|renderer| renderer.shown(call));
     Ok(axum::Json(CallList {
         calls: page.calls.iter().map(shown).collect(),
@@ -211,7 +212,7 @@ pub(super) async fn answer(
     headers: HeaderMap,
     body: Json<AnswerRequest>,
 ) -> Result<axum::Json<CallView>, Problem> {
-    let path = format!("/v1/calls/{}/answer", calls::written(id));
+    let path = format!("/v1/calls/{}/answer", names::written(id));
     let once = once(&headers, &holder, &path, body.hash)?;
     let AnswerRequest { party, device } = body.value;
     let answering =

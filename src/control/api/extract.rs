@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 use vizard_proto::auth::ticket::CallId;
 
 use super::Api;
-use crate::control::calls;
 use crate::control::keys::{Holder, Scope};
+use crate::control::names;
 use crate::control::problem::{Kind, Problem};
 use crate::control::store::RequestKey;
 use crate::control::switchboard::Once;
@@ -82,7 +82,7 @@ impl FromRequestParts<Api> for Id {
         let path = RawPathParams::from_request_parts(parts, api).await;
         let id = path.ok().and_then(|path| {
             let id = path.iter().find(|(name, _)| *name == "id");
-            id.and_then(|(_, id)| calls::read(id))
+            id.and_then(|(_, id)| names::read(id))
         });
         id.map(Self)
             .ok_or_else(|| Problem::new(Kind::CallNotFound, "No call has an id like this."))

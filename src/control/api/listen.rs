@@ -5,7 +5,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,23 +34,6 @@ pub enum Address {
     Tcp(SocketAddr),
     /// A unix socket, open to its owner and group.
     Unix(PathBuf),
-}
-
-/// Neither `IP:PORT` nor `unix:/PATH`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be IP:PORT or unix:/PATH")]
-pub struct NotAnAddress;
-
-impl FromStr for Address {
-    type Err = NotAnAddress;
-
-    fn from_str(text: &str) -> Result<Self, NotAnAddress> {
-        match text.strip_prefix("unix:") {
-            Some(path) if path.starts_with('/') => Ok(Self::Unix(path.into())),
-            Some(_) => Err(NotAnAddress),
-            None => text.parse().map(Self::Tcp).map_err(|_| NotAnAddress),
-        }
-    }
 }
 
 impl fmt::Display for Address {

@@ -30,7 +30,7 @@ use view::{CallView, Renderer};
 
 pub use extract::BODY_LIMIT;
 pub(super) use listen::Listener;
-pub use listen::{Address, ListenError, NotAnAddress};
+pub use listen::{Address, ListenError};
 
 /// Requests that are worked on at a time; more are told to come back.
 const WORKERS: usize = 256;

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use vizard_proto::auth::ticket::TicketKeys;
 
 use crate::control::calls::{self, Call, EndReason, Generation, Happening, Outcome, Traffic};
+use crate::control::names;
 use crate::control::policy::{Decision, Route};
 use crate::control::problem::Because;
 use crate::control::switchboard::{Decided, Live, Wanted, because};
@@ -283,7 +284,7 @@ impl Renderer<'_> {
         let parties = call.parties.iter().enumerate();
         let answered = call.answered.as_ref().unwrap_or(&call.if_answered).route;
         CallView {
-            id: calls::written(call.id).to_string(),
+            id: names::written(call.id).to_string(),
             phase,
             route: outcome.route,
             phases: PhasesView {
