@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use vizard_proto::contract::{Command, CommandError};
 
+use crate::dataplane::Handle;
 use crate::telemetry::Metrics;
 use api::{Address, ListenError, Listener};
 use reports::Reports;
@@ -41,6 +42,16 @@ pub trait RelayControl: Send + Sync {
 
     /// How many calls take a place in it.
     fn open_calls(&self) -> usize;
+}
+
+impl RelayControl for Handle {
+    fn command(&self, command: Command) -> Result<(), CommandError> {
+        self.command(command)
+    }
+
+    fn open_calls(&self) -> usize {
+        self.load().calls
+    }
 }
 
 /// What the control side is started with.

@@ -1,23 +1,14 @@
 //! What the relay tells of itself, on its way to the switchboard.
 
 use tokio::sync::mpsc;
-use vizard_proto::contract::{AllocationId, Event, Usage};
 
+use crate::dataplane::Report;
 use crate::telemetry::metrics::Counter;
 
 /// Reports that can wait; what comes beyond is dropped and counted.
 const WAITING: usize = 65_536;
 /// Reports taken at a time.
 const BATCH: usize = 1_024;
-
-/// What the relay tells of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Report {
-    /// Something happened.
-    Event(Event),
-    /// An allocation sent so much since the last report about it.
-    Usage(AllocationId, Usage),
-}
 
 /// The relay's end.
 #[derive(Clone)]

@@ -6,8 +6,8 @@ use vizard_proto::contract::{Event, Scope};
 use super::{PAGE, Switchboard};
 use crate::control::calls::{Call, EndReason, Phase, Traffic};
 use crate::control::names;
-use crate::control::reports::Report;
 use crate::control::store::{Change, StoreError};
+use crate::dataplane::Report;
 
 impl Switchboard {
     /// Takes in what the relay reports.
