@@ -1,5 +1,3 @@
-//! The `vizard` command: see [`vizard::cli`].
+//! The `vizard` command.
 
-fn main() -> std::process::ExitCode {
-    vizard::cli::run()
-}
+fn main() {}

@@ -72,7 +72,7 @@ pub const fn header(channel: ChannelNumber, len: u16) -> [u8; HEADER_LEN] {
 /// What a packet is, by its first byte (RFC 7983 section 7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// STUN, 0 to 3.
+    /// STUN, 0 to 3: methods below 0x100, which are all that there are.
     Stun,
     /// `ChannelData`, 0x40 to 0x7F.
     ChannelData,

@@ -123,6 +123,12 @@ metrics! {
     tcp_connections: Gauge = "tcp_connections" [];
     /// TCP connections closed by us, by reason.
     tcp_closed: Counters<1> = "tcp_connections_closed_total" ["reason"];
+    /// System calls on sockets that failed for another reason than having nothing to do.
+    socket_errors: Counters<1> = "socket_errors_total" ["operation"];
+    /// Times a worker copied its whole forwarding table from the relay because too many changes waited.
+    table_rebuilds: Counter = "table_rebuilds_total" [];
+    /// Panics of a worker: each is a bug, please report it.
+    worker_panics: Counter = "worker_panics_total" [];
     /// Times the relay's lock was taken, by purpose.
     relay_locks: Counters<1> = "relay_locks_total" ["purpose"];
     /// Events of the relay that control was too slow to take.

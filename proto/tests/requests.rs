@@ -1,0 +1,516 @@
+//! What RFC 8489 and RFC 8656 say about requests that are not as they should be.
+#![allow(missing_docs)]
+
+mod kit;
+
+use std::time::Duration;
+
+use kit::{Phone, Reaction, World, code, config, credential, pair, tcp, ticket, udp};
+use vizard_proto::auth::login::PASSWORD_ALGORITHMS;
+use vizard_proto::auth::ticket::{CallId, Ticket};
+use vizard_proto::auth::userhash;
+use vizard_proto::contract::{Command, CommandError, DropReason};
+use vizard_proto::stun::{
+    AttributeType as A, Class, Integrity, Message, Method, PasswordAlgorithm, Writer,
+};
+
+fn transport(writer: &mut Writer<'_>) {
+    writer.bytes(A::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
+}
+
+fn phone() -> Phone {
+    Phone::new(udp("198.51.100.10:5000"), &ticket(1, 0))
+}
+
+#[test]
+fn allocate_refuses_what_it_must() {
+    let cases: &[(u16, &[(A, &[u8])])] = &[
+        (400, &[]),
+        (442, &[(A::REQUESTED_TRANSPORT, &[6, 0, 0, 0])]),
+        (400, &[(A::REQUESTED_TRANSPORT, &[17])]),
+        (
+            440,
+            &[
+                (A::REQUESTED_TRANSPORT, &[17, 0, 0, 0]),
+                (A::REQUESTED_ADDRESS_FAMILY, &[3, 0, 0, 0]),
+            ],
+        ),
+        (
+            420,
+            &[
+                (A::REQUESTED_TRANSPORT, &[17, 0, 0, 0]),
+                (A::DONT_FRAGMENT, &[]),
+            ],
+        ),
+        (
+            420,
+            &[
+                (A::REQUESTED_TRANSPORT, &[17, 0, 0, 0]),
+                (A(0x7777), &[1, 2, 3, 4]),
+            ],
+        ),
+        (
+            200,
+            &[
+                (A::REQUESTED_TRANSPORT, &[17, 0, 0, 0]),
+                (A(0xC057), &[1, 2, 3, 4]),
+            ],
+        ),
+        (
+            200,
+            &[
+                (A::REQUESTED_TRANSPORT, &[17, 0, 0, 0]),
+                (A::EVEN_PORT, &[0]),
+            ],
+        ),
+        (
+            508,
+            &[
+                (A::REQUESTED_TRANSPORT, &[17, 0, 0, 0]),
+                (A::EVEN_PORT, &[0x80]),
+            ],
+        ),
+        (
+            508,
+            &[
+                (A::REQUESTED_TRANSPORT, &[17, 0, 0, 0]),
+                (A::RESERVATION_TOKEN, &[1; 8]),
+            ],
+        ),
+        (
+            400,
+            &[
+                (A::REQUESTED_TRANSPORT, &[17, 0, 0, 0]),
+                (A::RESERVATION_TOKEN, &[1; 8]),
+                (A::EVEN_PORT, &[0]),
+            ],
+        ),
+        (
+            400,
+            &[
+                (A::REQUESTED_TRANSPORT, &[17, 0, 0, 0]),
+                (A::ADDITIONAL_ADDRESS_FAMILY, &[1, 0, 0, 0]),
+            ],
+        ),
+        (
+            400,
+            &[
+                (A::REQUESTED_TRANSPORT, &[17, 0, 0, 0]),
+                (A::REQUESTED_ADDRESS_FAMILY, &[2, 0, 0, 0]),
+                (A::ADDITIONAL_ADDRESS_FAMILY, &[2, 0, 0, 0]),
+            ],
+        ),
+    ];
+    for (index, (expected, attributes)) in cases.iter().enumerate() {
+        let mut world = World::new();
+        let got = phone().code(&mut world, Method::ALLOCATE, |writer| {
+            for (kind, value) in *attributes {
+                writer.bytes(*kind, value);
+            }
+        });
+        assert_eq!(got, *expected, "case {index}");
+    }
+}
+
+#[test]
+fn both_families_and_coturns_number_for_the_second() {
+    for number in [
+        A::ADDITIONAL_ADDRESS_FAMILY,
+        A::ADDITIONAL_ADDRESS_FAMILY_COTURN,
+    ] {
+        let mut world = World::new();
+        let mut phone = phone();
+        let answer = phone.ask(&mut world, Method::ALLOCATE, |writer| {
+            transport(writer);
+            writer.bytes(number, &[2, 0, 0, 0]);
+        });
+        let message = Message::parse(&answer).expect("an answer");
+        let relayed = message
+            .attributes()
+            .filter(|(kind, _)| *kind == A::XOR_RELAYED_ADDRESS);
+        assert_eq!(relayed.count(), 2);
+        let family = |number: u8| {
+            move |writer: &mut Writer<'_>| {
+                writer.u32(A::LIFETIME, 0);
+                writer.bytes(A::REQUESTED_ADDRESS_FAMILY, &[number, 0, 0, 0]);
+            }
+        };
+        assert_eq!(phone.code(&mut world, Method::REFRESH, family(2)), 200);
+        assert_eq!(phone.code(&mut world, Method::REFRESH, family(2)), 443);
+        assert_eq!(
+            phone.refresh(&mut world, 600),
+            200,
+            "the other one still lives"
+        );
+        assert_eq!(phone.code(&mut world, Method::REFRESH, family(1)), 200);
+        assert_eq!(phone.refresh(&mut world, 600), 437);
+    }
+}
+
+#[test]
+fn a_family_without_a_pool_is_440_or_said_so() {
+    let mut settings = config();
+    settings.masking.pool_v6 = None;
+    let mut world = World::with(settings);
+    let got = phone().code(&mut world, Method::ALLOCATE, |writer| {
+        transport(writer);
+        writer.bytes(A::REQUESTED_ADDRESS_FAMILY, &[2, 0, 0, 0]);
+    });
+    assert_eq!(got, 440);
+    let answer = phone().ask(&mut world, Method::ALLOCATE, |writer| {
+        transport(writer);
+        writer.bytes(A::ADDITIONAL_ADDRESS_FAMILY, &[2, 0, 0, 0]);
+    });
+    let message = Message::parse(&answer).expect("an answer");
+    assert_eq!(
+        message.find(A::ADDRESS_ERROR_CODE),
+        Some(&[2, 0, 4, 40][..])
+    );
+}
+
+#[test]
+fn the_families_of_peers_must_match() {
+    let mut world = World::new();
+    let mut a = phone();
+    let mut b = Phone::new(udp("198.51.101.20:6000"), &ticket(1, 1));
+    let mask_a = a.allocate(&mut world);
+    let answer = b.ask(&mut world, Method::ALLOCATE, |writer| {
+        transport(writer);
+        writer.bytes(A::REQUESTED_ADDRESS_FAMILY, &[2, 0, 0, 0]);
+    });
+    let message = Message::parse(&answer).expect("an answer");
+    let mask_b = message
+        .xor_relayed_address()
+        .expect("well-formed")
+        .expect("an address");
+    assert!(mask_b.is_ipv6());
+    assert_eq!(a.permit(&mut world, mask_b), 443);
+    assert_eq!(b.bind(&mut world, 0x4000, mask_a), 443);
+}
+
+#[test]
+fn allocation_mismatch_and_wrong_credentials() {
+    let mut world = World::new();
+    let [(mut a, _), (_, mask_b)] = pair(&mut world);
+    assert_eq!(
+        a.code(&mut world, Method::ALLOCATE, transport),
+        437,
+        "another transaction"
+    );
+    let mut stranger = Phone::new(a.tuple, &ticket(2, 0));
+    assert_eq!(stranger.refresh(&mut world, 600), 441);
+    assert_eq!(stranger.permit(&mut world, mask_b), 441);
+    assert_eq!(stranger.bind(&mut world, 0x4000, mask_b), 441);
+    assert_eq!(stranger.code(&mut world, Method::ALLOCATE, transport), 437);
+    let mut elsewhere = Phone::new(udp("198.51.100.10:5001"), &ticket(1, 0));
+    assert_eq!(elsewhere.refresh(&mut world, 600), 437);
+    assert_eq!(elsewhere.permit(&mut world, mask_b), 437);
+}
+
+#[test]
+fn channels_keep_their_peer_and_peers_their_channel() {
+    let mut world = World::new();
+    let [(mut a, _), (_, mask_b)] = pair(&mut world);
+    let mut second = Phone::new(tcp("198.51.101.20:6001"), &ticket(1, 1));
+    let mask_b2 = second.allocate(&mut world);
+    assert_eq!(a.bind(&mut world, 0x4000, mask_b), 200);
+    assert_eq!(a.bind(&mut world, 0x4000, mask_b), 200, "renewed");
+    assert_eq!(a.bind(&mut world, 0x4000, mask_b2), 400);
+    assert_eq!(a.bind(&mut world, 0x4001, mask_b), 400);
+    assert_eq!(
+        a.bind(&mut world, 0x7FFF, mask_b2),
+        200,
+        "what coturn's client does"
+    );
+    for number in [0, 0x3FFF, 0x8000, 0xFFFF] {
+        assert_eq!(a.bind(&mut world, number, mask_b2), 400, "{number:#x}");
+    }
+    let without = |kind| {
+        move |writer: &mut Writer<'_>| {
+            if kind != A::CHANNEL_NUMBER {
+                writer.u32(A::CHANNEL_NUMBER, 0x4000_0000);
+            }
+            if kind != A::XOR_PEER_ADDRESS {
+                writer.xor_address(A::XOR_PEER_ADDRESS, mask_b);
+            }
+        }
+    };
+    assert_eq!(
+        a.code(&mut world, Method::CHANNEL_BIND, without(A::CHANNEL_NUMBER)),
+        400
+    );
+    assert_eq!(
+        a.code(
+            &mut world,
+            Method::CHANNEL_BIND,
+            without(A::XOR_PEER_ADDRESS)
+        ),
+        400
+    );
+    assert_eq!(a.code(&mut world, Method::CREATE_PERMISSION, |_| {}), 400);
+}
+
+#[test]
+fn one_bad_peer_spoils_the_whole_permission_request() {
+    let mut world = World::new();
+    let [(mut a, _), (_, mask_b)] = pair(&mut world);
+    let got = a.code(&mut world, Method::CREATE_PERMISSION, |writer| {
+        writer.xor_address(A::XOR_PEER_ADDRESS, mask_b);
+        writer.xor_address(
+            A::XOR_PEER_ADDRESS,
+            "10.0.0.1:1".parse().expect("an address"),
+        );
+    });
+    assert_eq!(got, 403);
+    assert_eq!(
+        a.send(&mut world, mask_b, b"x"),
+        Reaction::Dropped(DropReason::NoPermission)
+    );
+}
+
+#[test]
+fn quotas() {
+    let mut settings = config();
+    settings.limits.allocations_per_ticket = 2;
+    settings.limits.allocations = 3;
+    settings.limits.permissions = 1;
+    settings.limits.channels = 1;
+    settings.limits.calls = 1;
+    let mut world = World::with(settings);
+    let at = |port: u16| udp(&format!("198.51.100.10:{port}"));
+    let mut first = Phone::new(at(1000), &ticket(1, 0));
+    first.allocate(&mut world);
+    Phone::new(at(1001), &ticket(1, 0)).allocate(&mut world);
+    let mut third = Phone::new(at(1002), &ticket(1, 0));
+    assert_eq!(third.code(&mut world, Method::ALLOCATE, transport), 486);
+    let mask = Phone::new(at(2000), &ticket(1, 1)).allocate(&mut world);
+    let mut fourth = Phone::new(at(2001), &ticket(1, 1));
+    assert_eq!(fourth.code(&mut world, Method::ALLOCATE, transport), 508);
+    assert_eq!(first.refresh(&mut world, 0), 200);
+    let mask2 = fourth.allocate(&mut world);
+    third = Phone::new(at(1001), &ticket(1, 0));
+    assert_eq!(third.bind(&mut world, 0x4000, mask), 200);
+    assert_eq!(third.bind(&mut world, 0x4001, mask2), 508);
+    let open = |call: u8| Command::OpenCall {
+        call: CallId([call; 16]),
+        until: kit::START + 60,
+        usernames: vec![],
+    };
+    let mut other = World::with({
+        let mut settings = config();
+        settings.limits.calls = 1;
+        settings
+    });
+    other.command(open(1));
+    let now = other.now;
+    assert_eq!(
+        other.relay.handle_command(now, open(2)),
+        Err(CommandError::Capacity)
+    );
+    assert_eq!(
+        other.relay.handle_command(now, open(1)),
+        Ok(()),
+        "it has its place"
+    );
+    other.pass(Duration::from_secs(100));
+    assert_eq!(other.relay.call_count(), 0, "its tickets have run out");
+    other.command(open(2));
+}
+
+#[test]
+fn a_rate_limit_holds_on_both_ways() {
+    for the_long_way in [false, true] {
+        let mut world = World::new();
+        let limited = Ticket {
+            kbps: 100,
+            ..ticket(1, 0)
+        };
+        let mut a = Phone::new(udp("198.51.100.10:5000"), &limited);
+        let mut b = Phone::new(udp("198.51.101.20:6000"), &ticket(1, 1));
+        let (mask_a, mask_b) = (a.allocate(&mut world), b.allocate(&mut world));
+        assert_eq!(a.bind(&mut world, 0x4001, mask_b), 200);
+        assert_eq!(b.bind(&mut world, 0x4002, mask_a), 200);
+        let packet = kit::channel_data(0x4001, &[0; 1000]);
+        let mut passed = 0;
+        for _ in 0..1000 {
+            world.pass(Duration::from_millis(10));
+            let reaction = if the_long_way {
+                world.send_the_long_way(a.tuple, &packet)
+            } else {
+                world.send(a.tuple, &packet)
+            };
+            match reaction {
+                Reaction::Arrives(..) => passed += 1,
+                other => assert_eq!(other, Reaction::Dropped(DropReason::OverRate)),
+            }
+        }
+        // Ten seconds at 100 kbit/s are 125 packets of 8000 bits, and half a second's burst.
+        assert!((120..=135).contains(&passed), "{passed}");
+    }
+}
+
+#[test]
+fn both_algorithms_and_integrities_and_userhash() {
+    let mut world = World::new();
+    for (algorithm, integrity) in [
+        (None, Integrity::Sha1),
+        (Some(PasswordAlgorithm::Md5), Integrity::Sha1),
+        (Some(PasswordAlgorithm::Sha256), Integrity::Sha256),
+        (Some(PasswordAlgorithm::Sha256), Integrity::Sha1),
+    ] {
+        let mut phone = Phone {
+            algorithm,
+            integrity,
+            ..phone()
+        };
+        let answer = phone.ask(&mut world, Method::ALLOCATE, transport);
+        assert_eq!(code(&answer), 200);
+        assert_eq!(
+            Message::parse(&answer).expect("an answer").integrity(),
+            integrity
+        );
+        assert_eq!(phone.refresh(&mut world, 0), 200);
+    }
+}
+
+#[test]
+fn userhash_works_for_calls_opened_here() {
+    let mut world = World::new();
+    let mut phone = phone();
+    phone.knock(&mut world);
+    let hash = userhash(phone.credential.username.as_bytes(), kit::REALM.as_bytes());
+    let request = |world: &mut World| {
+        let mut bytes = vec![0; 512];
+        let id = world.transaction();
+        let mut writer = Writer::new(&mut bytes, Class::Request, Method::ALLOCATE, id);
+        transport(&mut writer);
+        writer.bytes(A::USERHASH, &hash);
+        writer.bytes(A::REALM, kit::REALM.as_bytes());
+        writer.bytes(A::NONCE, &phone.nonce);
+        writer.integrity(Integrity::Sha1, phone.key().as_bytes());
+        let len = writer.finish().expect("it fits");
+        bytes.truncate(len);
+        bytes
+    };
+    let packet = request(&mut world);
+    let Reaction::Answer(answer) = world.send(phone.tuple, &packet) else {
+        panic!("no answer")
+    };
+    assert_eq!(code(&answer), 401, "nobody has told the relay of it");
+    world.command(Command::OpenCall {
+        call: CallId([1; 16]),
+        until: kit::START + 7200,
+        usernames: vec![phone.credential.username.clone()],
+    });
+    let packet = request(&mut world);
+    let Reaction::Answer(answer) = world.send(phone.tuple, &packet) else {
+        panic!("no answer")
+    };
+    assert_eq!(code(&answer), 200);
+}
+
+#[test]
+fn bidding_down_is_refused() {
+    let mut world = World::new();
+    let mut phone = phone();
+    phone.knock(&mut world);
+    let other_list = [0, 1, 0, 0];
+    let md5 = PasswordAlgorithm::Md5.to_bytes();
+    let cases: [(&[(A, &[u8])], u16); 5] = [
+        (
+            &[
+                (A::PASSWORD_ALGORITHMS, &other_list),
+                (A::PASSWORD_ALGORITHM, &md5),
+            ],
+            400,
+        ),
+        (&[(A::PASSWORD_ALGORITHM, &md5)], 400),
+        (&[(A::PASSWORD_ALGORITHMS, &PASSWORD_ALGORITHMS)], 400),
+        (
+            &[
+                (A::PASSWORD_ALGORITHMS, &PASSWORD_ALGORITHMS),
+                (A::PASSWORD_ALGORITHM, &[0, 9, 0, 0]),
+            ],
+            400,
+        ),
+        (
+            &[
+                (A::PASSWORD_ALGORITHMS, &PASSWORD_ALGORITHMS),
+                (A::PASSWORD_ALGORITHM, &md5),
+            ],
+            200,
+        ),
+    ];
+    for (attributes, expected) in cases {
+        let id = world.transaction();
+        let packet = phone.request(Method::ALLOCATE, id, |writer| {
+            transport(writer);
+            for (kind, value) in attributes {
+                writer.bytes(*kind, value);
+            }
+        });
+        let Reaction::Answer(answer) = world.send(phone.tuple, &packet) else {
+            panic!("no answer")
+        };
+        assert_eq!(code(&answer), expected);
+    }
+}
+
+#[test]
+fn unknown_users_and_wrong_passwords_get_the_same_answer() {
+    let mut world = World::new();
+    let mut right = phone();
+    right.knock(&mut world);
+    let mut wrong = right.clone();
+    wrong.credential.password = "not this one".into();
+    let mut unknown = right.clone();
+    unknown.credential.username = "alice".into();
+    let mut foreign = right.clone();
+    let other = vizard_proto::auth::ticket::TicketKey {
+        id: 1,
+        secret: [8; 32],
+    };
+    foreign.credential =
+        vizard_proto::auth::ticket::TicketKeys::new(&other, &[]).mint(&ticket(1, 0));
+    let mut expired = right.clone();
+    expired.credential = credential(&Ticket {
+        expires_at: kit::START,
+        ..ticket(1, 0)
+    });
+    let id = world.transaction();
+    let answers: Vec<Reaction> = [&wrong, &unknown, &foreign, &expired]
+        .into_iter()
+        .map(|phone| world.send(right.tuple, &phone.request(Method::ALLOCATE, id, transport)))
+        .collect();
+    let Reaction::Answer(first) = &answers[0] else {
+        panic!("no answer")
+    };
+    assert_eq!(code(first), 401);
+    assert!(answers.iter().all(|answer| *answer == answers[0]));
+}
+
+#[test]
+fn nonces_go_stale_and_belong_to_an_address() {
+    let mut world = World::new();
+    let mut a = phone();
+    a.allocate(&mut world);
+    let old = a.nonce.clone();
+    world.pass(Duration::from_secs(500));
+    assert_eq!(a.refresh(&mut world, 3600), 200);
+    assert_eq!(a.nonce, old);
+    world.pass(Duration::from_secs(3300));
+    assert_eq!(
+        a.refresh(&mut world, 3600),
+        200,
+        "after a 438 that the client followed"
+    );
+    assert_ne!(a.nonce, old);
+    let mut b = Phone::new(udp("198.51.101.20:6000"), &ticket(1, 1));
+    b.nonce.clone_from(&a.nonce);
+    let id = world.transaction();
+    let packet = b.request(Method::ALLOCATE, id, transport);
+    let Reaction::Answer(answer) = world.send(b.tuple, &packet) else {
+        panic!("no answer")
+    };
+    assert_eq!(code(&answer), 438);
+}

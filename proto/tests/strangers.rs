@@ -1,0 +1,261 @@
+//! What somebody without a ticket can make the relay do: little, and nothing that is kept.
+#![allow(missing_docs)]
+
+mod kit;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use kit::{Phone, Reaction, World, config, pair, ticket, udp};
+use proptest::prelude::*;
+use vizard_proto::address::{Client, FiveTuple};
+use vizard_proto::contract::DropReason;
+use vizard_proto::gate::{Admission, Gate};
+use vizard_proto::stun::{AttributeType as A, Class, Integrity, Message, Method, Writer};
+
+/// The largest unauthenticated answer for a realm of up to twelve characters.
+const MOST: usize = 88;
+
+fn long_realm() -> World {
+    let mut settings = config();
+    settings.realm = "twelve-chars".into();
+    settings.limits.answers_burst = 1_000_000;
+    World::with(settings)
+}
+
+fn request(method: Method, attributes: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+    let mut bytes = vec![0; 2048];
+    let id = vizard_proto::stun::TransactionId([3; 12]);
+    let mut writer = Writer::new(&mut bytes, Class::Request, method, id);
+    attributes(&mut writer);
+    let len = writer.finish().expect("it fits");
+    bytes.truncate(len);
+    bytes
+}
+
+fn methods() -> Vec<Method> {
+    (0..=0xfff).filter_map(Method::new).collect()
+}
+
+#[test]
+fn every_answer_to_a_stranger_fits_the_budget() {
+    let mut world = long_realm();
+    let phone = Phone::new(udp("[2001:db8:77::1]:5000"), &ticket(1, 0));
+    let mut stale = phone.clone();
+    stale.nonce = b"obMatJos2wAAAabcdefghijklmno".to_vec();
+    let mut packets = Vec::new();
+    for method in methods() {
+        packets.push(request(method, |_| {}));
+        packets.push(request(method, |writer| {
+            for kind in 0x7000..0x7030 {
+                writer.bytes(A(kind), &[]);
+            }
+        }));
+        packets.push(request(method, |writer| {
+            writer.integrity(Integrity::Sha1, b"guess")
+        }));
+        packets.push(request(method, |writer| {
+            writer.bytes(A::USERNAME, b"alice");
+            writer.integrity(Integrity::Sha1, b"guess");
+        }));
+        let id = world.transaction();
+        packets.push(stale.request(method, id, |_| {}));
+        let mut overrun = request(method, |writer| writer.bytes(A::REALM, b"abcd"));
+        overrun[23] = 200;
+        packets.push(overrun);
+    }
+    let mut known = phone.clone();
+    known.knock(&mut world);
+    for password in ["wrong", "right"] {
+        known.credential.password = password.into();
+        for method in methods() {
+            let id = world.transaction();
+            packets.push(known.request(method, id, |_| {}));
+        }
+    }
+    let mut codes = std::collections::BTreeMap::<u16, usize>::new();
+    for packet in &packets {
+        if let Reaction::Answer(answer) = world.send(phone.tuple, packet) {
+            assert!(
+                answer.len() <= MOST,
+                "{} bytes: {answer:02x?}",
+                answer.len()
+            );
+            let message = Message::parse(&answer).expect("an answer");
+            assert!(!message.has(A::SOFTWARE));
+            *codes.entry(kit::code(&answer)).or_default() += 1;
+        }
+    }
+    for code in [200, 400, 401, 420, 438] {
+        assert!(codes.contains_key(&code), "{code} was reached: {codes:?}");
+    }
+    assert_eq!(world.relay.allocation_count(), 0);
+}
+
+#[test]
+fn a_prefix_has_a_budget_and_the_next_one_its_own() {
+    let mut world = World::new();
+    let burst = usize::try_from(config().limits.answers_burst).expect("small");
+    let knock = request(Method::ALLOCATE, |_| {});
+    let mut answered = 0;
+    for port in 1..=2000 {
+        let from = udp(&format!("198.51.100.{}:{port}", port % 256));
+        match world.send(from, &knock) {
+            Reaction::Answer(_) => answered += 1,
+            other => assert_eq!(other, Reaction::Dropped(DropReason::AnswerBudget)),
+        }
+    }
+    assert_eq!(answered, burst);
+    assert!(matches!(
+        world.send(udp("198.51.99.1:1"), &knock),
+        Reaction::Answer(_)
+    ));
+    world.pass(Duration::from_secs(1));
+    assert!(matches!(
+        world.send(udp("198.51.100.1:1"), &knock),
+        Reaction::Answer(_)
+    ));
+}
+
+#[test]
+fn a_budget_used_up_does_not_lock_parties_out() {
+    let mut world = World::new();
+    let [(mut a, _), (_, mask_b)] = pair(&mut world);
+    let knock = request(Method::ALLOCATE, |_| {});
+    while matches!(world.send(a.tuple, &knock), Reaction::Answer(_)) {}
+    assert_eq!(a.permit(&mut world, mask_b), 200);
+    assert_eq!(a.refresh(&mut world, 600), 200);
+}
+
+#[test]
+fn responses_and_foreign_indications_get_silence() {
+    let mut world = World::new();
+    for class in [Class::Success, Class::Error, Class::Indication] {
+        for method in methods() {
+            let mut packet = request(method, |_| {});
+            let id = vizard_proto::stun::TransactionId([3; 12]);
+            let len = Writer::new(&mut packet, class, method, id)
+                .finish()
+                .expect("it fits");
+            let reaction = world.send(udp("198.51.100.1:1"), &packet[..len]);
+            assert!(
+                matches!(reaction, Reaction::Dropped(_)),
+                "{class:?} {method:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_hundred_thousand_sources_leave_nothing_behind() {
+    let mut world = World::new();
+    let mut gate = Gate::new(&config(), kit::SEED);
+    let knock = request(Method::ALLOCATE, |_| {});
+    let binding = request(Method::BINDING, |_| {});
+    let mut phone = Phone::new(udp("198.51.100.1:1"), &ticket(1, 0));
+    phone.nonce = vec![b'x'; 28];
+    let id = world.transaction();
+    let forged = phone.request(Method::ALLOCATE, id, |_| {});
+    let before = world.relay.snapshot();
+    let mut out = [0; 1024];
+    for source in 0..100_000_u32 {
+        let ip = Ipv4Addr::from_bits(0x0b00_0000 + source * 131);
+        let remote = SocketAddr::new(ip.into(), 1024);
+        let tuple = FiveTuple {
+            remote,
+            ..phone.tuple
+        };
+        for packet in [&knock, &binding, &forged] {
+            world.send(tuple, packet);
+        }
+        let client = Client { tuple, hand: 0 };
+        assert_ne!(
+            gate.admit(world.now, &client, &knock, &mut out),
+            Admission::Relay
+        );
+        assert_ne!(
+            gate.admit(world.now, &client, &forged, &mut out),
+            Admission::Relay
+        );
+    }
+    assert_eq!(world.relay.snapshot(), before, "not one byte of state");
+    assert_eq!(world.relay.poll_timeout(), None);
+}
+
+/// A packet that was good until somebody damaged it.
+fn damaged(good: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
+    let cuts = (
+        0..=good.len(),
+        prop::collection::vec((any::<usize>(), any::<u8>()), 0..6),
+    );
+    cuts.prop_map(move |(len, changes)| {
+        let mut packet = good[..len].to_vec();
+        for (at, value) in changes {
+            if let Some(byte) = at
+                .checked_rem(packet.len())
+                .and_then(|at| packet.get_mut(at))
+            {
+                *byte = value;
+            }
+        }
+        packet
+    })
+}
+
+fn good_packets() -> Vec<Vec<u8>> {
+    let mut world = World::new();
+    let [(mut a, mask_a), (_, mask_b)] = pair(&mut world);
+    a.permit(&mut world, mask_b);
+    let id = vizard_proto::stun::TransactionId([5; 12]);
+    let peer = |writer: &mut Writer<'_>| {
+        writer.u32(A::CHANNEL_NUMBER, 0x4000_0000);
+        writer.xor_address(A::XOR_PEER_ADDRESS, mask_b);
+    };
+    let mut send = request(Method::SEND, |writer| {
+        writer.xor_address(A::XOR_PEER_ADDRESS, mask_a);
+        writer.bytes(A::DATA, b"hello");
+    });
+    send[1] |= 0x10;
+    vec![
+        a.request(Method::ALLOCATE, id, |writer| {
+            writer.bytes(A::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
+            writer.bytes(A::REQUESTED_ADDRESS_FAMILY, &[1, 0, 0, 0]);
+        }),
+        a.request(Method::REFRESH, id, |writer| writer.u32(A::LIFETIME, 600)),
+        a.request(Method::CREATE_PERMISSION, id, peer),
+        a.request(Method::CHANNEL_BIND, id, peer),
+        send,
+        kit::channel_data(0x4001, b"hello"),
+        request(Method::BINDING, |_| {}),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Whatever comes to the public door: no panic, no answer above the budget unless it is signed,
+    /// and nobody else's packet.
+    #[test]
+    fn malformed_packets_do_no_harm(
+        packets in prop::collection::vec(
+            prop_oneof![
+                prop::sample::select(good_packets()).prop_flat_map(damaged),
+                prop::collection::vec(any::<u8>(), 0..1500),
+            ],
+            1..40,
+        ),
+    ) {
+        let mut world = World::new();
+        let [(a, _), _] = pair(&mut world);
+        for packet in packets {
+            match world.send(a.tuple, &packet) {
+                Reaction::Answer(answer) => {
+                    let message = Message::parse(&answer).expect("what we send is well-formed");
+                    prop_assert!(message.integrity() != Integrity::None || answer.len() <= MOST);
+                }
+                Reaction::Arrives(..) => prop_assert!(false, "b has permitted nothing"),
+                Reaction::Dropped(_) => {}
+            }
+        }
+    }
+}
