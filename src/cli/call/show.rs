@@ -15,6 +15,10 @@ pub(super) fn call(answer: &Value) -> String {
     for (id, party) in answer.get("parties").and_then(Value::as_object).into_iter().flatten() {
         let _ = writeln!(shown, "  {id}");
         configuration(&mut shown, party);
+        for (name, device) in party.get("devices").and_then(Value::as_object).into_iter().flatten() {
+            line(&mut shown, 4, "device", name);
+            configuration(&mut shown, device);
+        }
         usage(&mut shown, party);
     }
     shown

@@ -1,0 +1,17 @@
+//! `vizard openapi`: the control API's description.
+
+use clap::Args;
+
+use super::Failure;
+use crate::control;
+
+/// Print the control API as an OpenAPI 3.1 document
+#[derive(Debug, Args)]
+pub(super) struct Openapi {}
+
+impl Openapi {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        print!("{}", control::api::openapi());
+        Ok(())
+    }
+}
