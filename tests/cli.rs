@@ -7,7 +7,12 @@ use node::{said, vizard};
 use std::path::Path;
 
 fn run(arguments: &[&str]) -> (i32, String, String) {
-    said(&vizard(Path::new("/nonexistent")).args(arguments).output().expect("run"))
+    said(
+        &vizard(Path::new("/nonexistent"))
+            .args(arguments)
+            .output()
+            .expect("run"),
+    )
 }
 
 #[test]
@@ -18,10 +23,16 @@ fn check_config_prints_what_a_file_amounts_to() {
     let path = file.to_str().expect("UTF-8");
     let (code, out, err) = run(&["check-config", path]);
     assert_eq!((code, err.as_str()), (0, ""));
-    assert!(out.contains("realm = \"example\"") && out.contains("ticket_ttl = \"2h\""), "{out}");
+    assert!(
+        out.contains("realm = \"example\"") && out.contains("ticket_ttl = \"2h\""),
+        "{out}"
+    );
     let (code, out, _) = run(&["check-config", path, "--json"]);
     let json: serde_json::Value = serde_json::from_str(&out).expect("JSON");
-    assert_eq!((code, &json["relay"]["realm"]), (0, &serde_json::json!("example")));
+    assert_eq!(
+        (code, &json["relay"]["realm"]),
+        (0, &serde_json::json!("example"))
+    );
 }
 
 #[test]
@@ -32,14 +43,25 @@ fn check_config_says_no_with_the_place() {
     let path = file.to_str().expect("UTF-8");
     let (code, out, err) = run(&["check-config", path]);
     assert_eq!((code, out.as_str()), (1, ""));
-    assert!(err.starts_with(&format!("error: {path}:2:1: unknown key `relm`")), "{err}");
-    assert!(err.contains("2 | relm = \"example\"\n  | ^^^^\n  help: did you mean `realm`?"), "{err}");
+    assert!(
+        err.starts_with(&format!("error: {path}:2:1: unknown key `relm`")),
+        "{err}"
+    );
+    assert!(
+        err.contains("2 | relm = \"example\"\n  | ^^^^\n  help: did you mean `realm`?"),
+        "{err}"
+    );
     assert_eq!(run(&["check-config", "/nonexistent.toml"]).0, 1);
 }
 
 #[test]
 fn wrong_usage_is_exit_code_2() {
-    for arguments in [&["bogus"][..], &["serve", "--bogus"], &["call", "answer", "id"], &[]] {
+    for arguments in [
+        &["bogus"][..],
+        &["serve", "--bogus"],
+        &["call", "answer", "id"],
+        &[],
+    ] {
         assert_eq!(run(arguments).0, 2, "{arguments:?}");
     }
     assert_eq!(run(&["--version"]).0, 0);
@@ -50,7 +72,11 @@ fn openapi_prints_the_document() {
     let (code, out, _) = run(&["openapi"]);
     let document: serde_json::Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!(code, 0);
-    assert!(document["openapi"].as_str().is_some_and(|v| v.starts_with("3.1")));
+    assert!(
+        document["openapi"]
+            .as_str()
+            .is_some_and(|v| v.starts_with("3.1"))
+    );
     assert!(document["paths"]["/v1/calls"]["post"].is_object());
 }
 

@@ -12,17 +12,30 @@ use std::process::Command;
 fn a_first_start_is_all_that_a_first_call_needs() {
     let node = Node::start(QUIET);
     assert_eq!(node.welcome.len(), 3);
-    assert!(node.welcome[0].contains("UDP 127.0.0.1:") && node.welcome[0].contains("TCP 127.0.0.1:"));
+    assert!(
+        node.welcome[0].contains("UDP 127.0.0.1:") && node.welcome[0].contains("TCP 127.0.0.1:")
+    );
     assert!(node.welcome[1].contains("call create"));
     assert!(node.welcome[2].ends_with("state/api.key"));
-    let (code, out, err) = node.call(&["create", "--party", "alice,bob", "--caller", "alice", "--json"]);
+    let (code, out, err) = node.call(&[
+        "create",
+        "--party",
+        "alice,bob",
+        "--caller",
+        "alice",
+        "--json",
+    ]);
     assert_eq!((code, err.as_str()), (0, ""));
     let call: serde_json::Value = serde_json::from_str(&out).expect("JSON");
     let id = call["id"].as_str().expect("an id");
     assert_eq!(call["route"], "masked");
     let configuration = &call["parties"]["alice"]["rtc_configuration"];
     assert_eq!(configuration["iceTransportPolicy"], "relay");
-    assert!(configuration["iceServers"][0]["urls"].as_array().is_some_and(|urls| urls.len() == 2));
+    assert!(
+        configuration["iceServers"][0]["urls"]
+            .as_array()
+            .is_some_and(|urls| urls.len() == 2)
+    );
 
     let (code, out, _) = node.call(&["show", id]);
     assert!(code == 0 && out.contains("ringing"), "{out}");
@@ -40,7 +53,10 @@ fn what_the_api_refuses_is_told_with_its_reason() {
     let node = Node::start(QUIET);
     let (code, out, err) = node.call(&["create", "--party", "alice"]);
     assert_eq!((code, out.as_str()), (1, ""));
-    assert!(err.starts_with("error: ") && err.contains("parties"), "{err}");
+    assert!(
+        err.starts_with("error: ") && err.contains("parties"),
+        "{err}"
+    );
     let body = node.folder.path().join("body.json");
     let facts = r#"{"parties":[{"id":"alice"},{"id":"bob"}],"caller":"alice",
         "facts":[{"from":"bob","to":"alice","is":["blocked"]}]}"#;
@@ -75,18 +91,26 @@ fn secrets_are_made_once_and_for_their_owner_only() {
 #[test]
 fn a_state_directory_has_one_node() {
     let node = Node::start(QUIET);
-    let second = vizard(&node.state()).args(["serve", "--config"]).arg(node.config()).output();
+    let second = vizard(&node.state())
+        .args(["serve", "--config"])
+        .arg(node.config())
+        .output();
     let (code, out, err) = said(&second.expect("run"));
     assert_eq!((code, out.as_str()), (1, ""));
-    assert!(err.contains("another vizard is running") && err.contains("VIZARD_STATE_DIR"), "{err}");
+    assert!(
+        err.contains("another vizard is running") && err.contains("VIZARD_STATE_DIR"),
+        "{err}"
+    );
 }
 
 fn refused(config: &str) -> String {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let file = folder.path().join("v.toml");
     std::fs::write(&file, config).expect("written");
-    let output =
-        vizard(&folder.path().join("state")).args(["serve", "--config"]).arg(&file).output();
+    let output = vizard(&folder.path().join("state"))
+        .args(["serve", "--config"])
+        .arg(&file)
+        .output();
     let (code, out, err) = said(&output.expect("run"));
     assert_eq!((code, out.as_str()), (1, ""), "{err}");
     err
@@ -100,7 +124,10 @@ fn a_port_in_use_is_an_error_that_says_what_to_do() {
     let error = refused(&config);
     assert!(error.contains("choose another port"), "{error}");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
-    let listen = format!("listen = \"127.0.0.1:{}\"", taken.local_addr().expect("bound").port());
+    let listen = format!(
+        "listen = \"127.0.0.1:{}\"",
+        taken.local_addr().expect("bound").port()
+    );
     let error = refused(&QUIET.replace("listen = \"127.0.0.1:0\"", &listen));
     assert!(error.contains("control.listen"), "{error}");
 }
@@ -111,7 +138,9 @@ fn a_broken_configuration_or_key_file_is_refused_before_anything_starts() {
     assert!(error.contains("v.toml:2:7: `relay.udp`"), "{error}");
     let error = refused(&format!("{QUIET}api_keys_file = \"none\"\n"));
     assert!(error.contains("none"), "{error}");
-    let output = vizard(Path::new("/nonexistent")).args(["serve", "--config", "/nonexistent"]).output();
+    let output = vizard(Path::new("/nonexistent"))
+        .args(["serve", "--config", "/nonexistent"])
+        .output();
     assert_eq!(said(&output.expect("run")).0, 1);
 }
 
@@ -119,7 +148,11 @@ fn a_broken_configuration_or_key_file_is_refused_before_anything_starts() {
 fn a_reload_takes_all_of_a_good_file_and_nothing_of_a_broken_one() {
     let mut node = Node::start(QUIET);
     let reveal = "[policy]\ndefault_callable_by = []\n";
-    std::fs::write(node.config(), format!("{QUIET}{reveal}[log]\nlevel = \"loud\"\n")).expect("written");
+    std::fs::write(
+        node.config(),
+        format!("{QUIET}{reveal}[log]\nlevel = \"loud\"\n"),
+    )
+    .expect("written");
     node.signal(Signal::SIGHUP);
     let line = node.logged("not reloaded");
     assert!(line.contains("the old one stays in force"), "{line}");
@@ -130,7 +163,10 @@ fn a_reload_takes_all_of_a_good_file_and_nothing_of_a_broken_one() {
     node.signal(Signal::SIGHUP);
     node.logged("configuration reloaded");
     let (code, _, err) = node.call(&create);
-    assert!(code == 1 && err.contains("callable"), "the new policy holds: {err}");
+    assert!(
+        code == 1 && err.contains("callable"),
+        "the new policy holds: {err}"
+    );
 
     std::fs::write(node.config(), QUIET.replace("workers = 1", "workers = 2")).expect("written");
     node.signal(Signal::SIGHUP);
@@ -159,7 +195,9 @@ fn a_full_disk_is_told_and_loses_nothing() {
         .arg(folder.path())
         .arg(env!("CARGO_BIN_EXE_vizard"))
         .output();
-    let Ok(output) = output else { return eprintln!("NOT run: no unshare on this machine") };
+    let Ok(output) = output else {
+        return eprintln!("NOT run: no unshare on this machine");
+    };
     let (code, _, err) = said(&output);
     if code == 77 || err.starts_with("unshare:") {
         return eprintln!("NOT run: no file systems of our own on this machine");

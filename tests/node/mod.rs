@@ -13,14 +13,21 @@ pub const QUIET: &str = "[relay]\nudp = [\"127.0.0.1:0\"]\ntcp = [\"127.0.0.1:0\
 /// The command, with an environment of its own.
 pub fn vizard(state: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vizard"));
-    command.env_clear().env("VIZARD_STATE_DIR", state).stdin(Stdio::null());
+    command
+        .env_clear()
+        .env("VIZARD_STATE_DIR", state)
+        .stdin(Stdio::null());
     command
 }
 
 /// What the command said, and its exit code.
 pub fn said(output: &Output) -> (i32, String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+    (
+        output.status.code().unwrap_or(-1),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
 }
 
 /// A running node.
@@ -46,7 +53,12 @@ impl Node {
         let stdout = BufReader::new(process.stdout.take().expect("piped"));
         let log = BufReader::new(process.stderr.take().expect("piped"));
         let welcome = stdout.lines().map_while(Result::ok).take(3).collect();
-        Self { folder, welcome, process, log }
+        Self {
+            folder,
+            welcome,
+            process,
+            log,
+        }
     }
 
     /// The file with its configuration.
@@ -68,7 +80,10 @@ impl Node {
     /// `vizard call ARGUMENTS` against this node.
     pub fn call(&self, arguments: &[&str]) -> (i32, String, String) {
         let mut command = vizard(&self.state());
-        command.arg("call").args(arguments).args(["--api", self.api()]);
+        command
+            .arg("call")
+            .args(arguments)
+            .args(["--api", self.api()]);
         said(&command.output().expect("run"))
     }
 
