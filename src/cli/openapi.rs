@@ -2,7 +2,6 @@
 
 use clap::Args;
 
-use super::Failure;
 use crate::control;
 
 /// Print the control API as an OpenAPI 3.1 document
@@ -10,8 +9,7 @@ use crate::control;
 pub(super) struct Openapi {}
 
 impl Openapi {
-    pub(super) fn run(self) -> Result<(), Failure> {
+    pub(super) fn run() {
         print!("{}", control::api::openapi());
-        Ok(())
     }
 }

@@ -26,7 +26,9 @@ impl Serve {
         let level = log::init(config.log.format, config.log.level)?;
         raise_file_limit();
         let state = StateDirectory::open(&state::locate()?)?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         // Before the first socket: a signal that comes early must not kill a node half started.
         let mut signals = runtime.block_on(async { Signals::new() })?;
         let mut node = node::start(&config, state)?;
@@ -114,12 +116,18 @@ fn welcome(node: &Node) -> String {
     let tcp = listeners.tcp.iter().map(|address| format!("TCP {address}"));
     let places: Vec<String> = udp.chain(tcp).collect();
     let api = node.api();
-    let flag = if api == "http://127.0.0.1:8080" { String::new() } else { format!(" --api {api}") };
+    let flag = if api == "http://127.0.0.1:8080" {
+        String::new()
+    } else {
+        format!(" --api {api}")
+    };
     let key = match node.api_key() {
         node::ApiKey::Fresh { key, file } if std::io::stdout().is_terminal() => {
             format!("{key}  (shown once; it is in {})", file.display())
         }
-        node::ApiKey::Fresh { file, .. } | node::ApiKey::Kept { file } => file.display().to_string(),
+        node::ApiKey::Fresh { file, .. } | node::ApiKey::Kept { file } => {
+            file.display().to_string()
+        }
         node::ApiKey::Given { file } => format!("one of {}", file.display()),
     };
     format!(
