@@ -135,6 +135,9 @@ impl Worker {
         self.wait();
         if let Some(mailbox) = self.brain.mailbox(self.hand) {
             mailbox.awake();
+            for tuple in mailbox.take_cut_off() {
+                self.exits.connections.cut_off(&tuple);
+            }
         }
         self.exits.take_parcels();
         for index in 0..self.readable.len() {

@@ -69,6 +69,8 @@ pub struct World {
     pub now: Timestamp,
     pub table: ForwardTable,
     pub events: Vec<Event>,
+    /// Whose connections were to be closed.
+    pub cut_off: Vec<FiveTuple>,
     transactions: u64,
 }
 
@@ -93,6 +95,7 @@ impl World {
             now: Timestamp::from_secs(10),
             table: ForwardTable::new(SEED),
             events: Vec::new(),
+            cut_off: Vec::new(),
             transactions: 0,
         }
     }
@@ -163,6 +166,7 @@ impl World {
                 Output::RemoveForward(key) => {
                     self.table.remove(&key);
                 }
+                Output::Disconnect(client) => self.cut_off.push(client.tuple),
                 Output::Event(event) => self.events.push(event),
             }
         }
