@@ -181,6 +181,10 @@ impl Switchboard {
             return self.find(done.call).map_err(forgotten);
         }
         let decided = self.decide(&wanted)?;
+        if self.draining.load(Ordering::Relaxed) {
+            let detail = "The node is being drained; open the call on another.";
+            return Err(Problem::new(Kind::CannotMask, detail));
+        }
         let call = self.propose(wanted, decided)?;
         self.admit(&call, call.tickets())?;
         let done = once.map(|once| (once.key, self.now_done(once, call.id)));
@@ -313,9 +317,6 @@ impl Switchboard {
     /// Has the relay take a place for the call and learn these tickets.
     fn admit(&self, call: &Call, tickets: Vec<Ticket>) -> Result<(), Problem> {
         let problem = |detail: &str| Err(Problem::new(Kind::CannotMask, detail));
-        if self.draining.load(Ordering::Relaxed) {
-            return problem("The node is being drained; open the call on another.");
-        }
         let keys = &self.live().tickets;
         let usernames = tickets
             .iter()
