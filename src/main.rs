@@ -1,3 +1,5 @@
-//! The `vizard` command.
+//! The `vizard` command: see [`vizard::cli`].
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    vizard::cli::run()
+}

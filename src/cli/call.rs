@@ -85,7 +85,9 @@ struct Create {
 
 impl Call {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let api = self.api.open()?;
         let answer = runtime.block_on(self.action.ask(&api))?;
         if self.json {
@@ -111,7 +113,10 @@ impl Action {
                 let request = api.request(Method::POST, &call_path(id, "/answer"));
                 api.send(request.json(&body)).await
             }
-            Self::End { id } => api.send(api.request(Method::DELETE, &call_path(id, ""))).await,
+            Self::End { id } => {
+                api.send(api.request(Method::DELETE, &call_path(id, "")))
+                    .await
+            }
         }
     }
 
@@ -127,7 +132,11 @@ impl Action {
 
 impl Create {
     async fn ask(&self, api: &Api) -> Result<Value, Failure> {
-        let path = if self.dry_run { "/v1/decisions" } else { "/v1/calls" };
+        let path = if self.dry_run {
+            "/v1/decisions"
+        } else {
+            "/v1/calls"
+        };
         let mut request = api.request(Method::POST, path).json(&self.body()?);
         if let Some(key) = &self.idempotency_key {
             request = request.header("Idempotency-Key", key);
@@ -139,7 +148,9 @@ impl Create {
         let mut body = match &self.file {
             Some(file) => read_body(file)?,
             None if self.party.is_empty() => {
-                return Err(Failure::from("name the parties with --party, or a body with --file"));
+                return Err(Failure::from(
+                    "name the parties with --party, or a body with --file",
+                ));
             }
             None => Map::new(),
         };
@@ -178,12 +189,10 @@ async fn list(api: &Api, phase: Option<&str>) -> Result<Value, Failure> {
     let mut calls = Vec::new();
     let mut cursor: Option<String> = None;
     loop {
-        let mut request = api.request(Method::GET, "/v1/calls");
         let phase = phase.map(|phase| ("phase", phase));
         let page = cursor.as_deref().map(|cursor| ("cursor", cursor));
-        for parameter in [phase, page].into_iter().flatten() {
-            request = request.query(&[parameter]);
-        }
+        let parameters: Vec<_> = [phase, page].into_iter().flatten().collect();
+        let request = api.query("/v1/calls", &parameters)?;
         let mut answer = api.send(request).await?;
         if let Some(Value::Array(page)) = answer.get_mut("calls").map(Value::take) {
             calls.extend(page);
@@ -198,7 +207,10 @@ async fn list(api: &Api, phase: Option<&str>) -> Result<Value, Failure> {
 /// The path of a call. An id is made of letters, digits and dashes; anything else is left out, so
 /// that no argument can become another path.
 fn call_path(id: &str, rest: &str) -> String {
-    let id: String = id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+    let id: String = id
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+        .collect();
     format!("/v1/calls/{id}{rest}")
 }
 
@@ -227,6 +239,9 @@ mod tests {
 
     #[test]
     fn an_id_is_no_path() {
-        assert_eq!(call_path("0192-ab/../../metrics?x", "/answer"), "/v1/calls/0192-abmetricsx/answer");
+        assert_eq!(
+            call_path("0192-ab/../../metrics?x", "/answer"),
+            "/v1/calls/0192-abmetricsx/answer"
+        );
     }
 }

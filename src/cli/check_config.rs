@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::Failure;
 use crate::config::Config;
+use crate::node;
 
 /// Validate a configuration and print what it amounts to, with every default filled in
 #[derive(Debug, Args)]
@@ -24,6 +25,7 @@ impl CheckConfig {
             Some(file) => Config::load(file)?,
             None => Config::default(),
         };
+        node::given_api_keys(&config.control)?;
         if self.json {
             println!("{}", serde_json::to_string_pretty(&config)?);
         } else {

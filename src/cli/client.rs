@@ -1,7 +1,7 @@
 //! A client of the control API.
 
 use clap::Args;
-use reqwest::{Client, Method, RequestBuilder};
+use reqwest::{Client, Method, RequestBuilder, Url};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,7 +16,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, Args)]
 pub(super) struct ApiArguments {
     /// The control API: http://HOST:PORT or unix:/path
-    #[arg(long, global = true, env = "VIZARD_API", default_value = "http://127.0.0.1:8080")]
+    #[arg(
+        long,
+        global = true,
+        env = "VIZARD_API",
+        default_value = "http://127.0.0.1:8080"
+    )]
     api: String,
     /// File that holds the API key; default: $VIZARD_API_KEY, else the state directory's `api.key`
     #[arg(long, global = true, env = "VIZARD_API_KEY_FILE")]
@@ -39,13 +44,18 @@ impl ApiArguments {
             None if self.api.starts_with("http://") => (builder, self.api.trim_end_matches('/')),
             None => return Err(Failure::from("--api takes http://HOST:PORT or unix:/path")),
         };
-        Ok(Api { client: builder.build()?, base: base.to_owned(), key: self.key()? })
+        Ok(Api {
+            client: builder.build()?,
+            base: base.to_owned(),
+            key: self.key()?,
+        })
     }
 
     fn key(&self) -> Result<String, Failure> {
         if let Some(file) = &self.api_key_file {
-            let text = std::fs::read_to_string(file)
-                .map_err(|error| format!("can't read the API key from {}: {error}", file.display()))?;
+            let text = std::fs::read_to_string(file).map_err(|error| {
+                format!("can't read the API key from {}: {error}", file.display())
+            })?;
             return Ok(first_word(&text));
         }
         match std::env::var("VIZARD_API_KEY") {
@@ -57,19 +67,40 @@ impl ApiArguments {
 
 /// The key of a line that may have scopes behind it.
 fn first_word(text: &str) -> String {
-    text.split_whitespace().next().unwrap_or_default().to_owned()
+    text.split_whitespace()
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 impl Api {
     pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, format!("{}{path}", self.base)).bearer_auth(&self.key)
+        self.client
+            .request(method, format!("{}{path}", self.base))
+            .bearer_auth(&self.key)
+    }
+
+    /// A GET with query parameters.
+    pub(super) fn query(
+        &self,
+        path: &str,
+        parameters: &[(&str, &str)],
+    ) -> Result<RequestBuilder, Failure> {
+        let url = Url::parse_with_params(&format!("{}{path}", self.base), parameters)?;
+        Ok(self.client.get(url).bearer_auth(&self.key))
     }
 
     /// Sends the request; the answer's JSON, `null` if it has none.
     pub(super) async fn send(&self, request: RequestBuilder) -> Result<Value, Failure> {
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let response = request
+            .send()
+            .await
+            .map_err(|error| Self::unreachable(&error))?;
         let status = response.status();
-        let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+        let body = response
+            .bytes()
+            .await
+            .map_err(|error| Self::unreachable(&error))?;
         if status.is_success() {
             return Ok(serde_json::from_slice(&body).unwrap_or_default());
         }
@@ -77,8 +108,12 @@ impl Api {
         Err(Failure(describe(status.as_u16(), &problem)))
     }
 
-    fn unreachable(&self, error: &reqwest::Error) -> Failure {
-        let what = if error.is_timeout() { "no answer in time" } else { "no vizard answers" };
+    fn unreachable(error: &reqwest::Error) -> Failure {
+        let what = if error.is_timeout() {
+            "no answer in time"
+        } else {
+            "no vizard answers"
+        };
         Failure(format!(
             "{what} at the control API\n  help: start one with `vizard serve`, or name another with \
              --api or VIZARD_API"
@@ -93,11 +128,26 @@ fn describe(status: u16, problem: &Value) -> String {
     if let Some(detail) = text("detail") {
         shown = format!("{shown}: {detail}");
     }
-    for reason in problem.get("why").and_then(Value::as_array).into_iter().flatten() {
-        let part = |name: &str| reason.get(name).and_then(Value::as_str).unwrap_or("everybody");
+    for reason in problem
+        .get("why")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        let part = |name: &str| {
+            reason
+                .get(name)
+                .and_then(Value::as_str)
+                .unwrap_or("everybody")
+        };
         shown = format!("{shown}\n  because of {}: {}", part("party"), part("rule"));
     }
-    for fault in problem.get("errors").and_then(Value::as_array).into_iter().flatten() {
+    for fault in problem
+        .get("errors")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
         let part = |name: &str| fault.get(name).and_then(Value::as_str).unwrap_or_default();
         shown = format!("{shown}\n  {}: {}", part("path"), part("detail"));
     }
@@ -114,8 +164,12 @@ mod tests {
 
     #[test]
     fn problems_are_told_with_their_reasons() {
-        let problem = json!({"title": "Call refused", "why": [{"party": "bob", "rule": "blocked"}]});
-        assert_eq!(describe(403, &problem), "Call refused\n  because of bob: blocked");
+        let problem =
+            json!({"title": "Call refused", "why": [{"party": "bob", "rule": "blocked"}]});
+        assert_eq!(
+            describe(403, &problem),
+            "Call refused\n  because of bob: blocked"
+        );
         assert_eq!(describe(502, &Value::Null), "HTTP status 502");
         assert!(describe(401, &json!({"title": "Unauthorized"})).contains("VIZARD_API_KEY"));
     }

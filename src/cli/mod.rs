@@ -16,7 +16,12 @@ use std::process::ExitCode;
 
 /// TURN relay that keeps callers' addresses from each other.
 #[derive(Debug, Parser)]
-#[command(name = "vizard", version, propagate_version = true, disable_help_subcommand = true)]
+#[command(
+    name = "vizard",
+    version,
+    propagate_version = true,
+    disable_help_subcommand = true
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -46,7 +51,10 @@ pub fn run() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Call(call) => call.run(),
         Command::CheckConfig(check) => check.run(),
-        Command::Openapi(openapi) => openapi.run(),
+        Command::Openapi(openapi::Openapi {}) => {
+            openapi::Openapi::run();
+            Ok(())
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -67,9 +75,13 @@ mod tests {
     use super::*;
 
     fn every_argument(command: &clap::Command, found: &mut Vec<(String, clap::Arg)>) {
-        let here = command.get_arguments().filter(|a| !matches!(a.get_id().as_str(), "help" | "version"));
+        let here = command
+            .get_arguments()
+            .filter(|a| !matches!(a.get_id().as_str(), "help" | "version"));
         found.extend(here.map(|argument| (command.get_name().to_owned(), argument.clone())));
-        command.get_subcommands().for_each(|sub| every_argument(sub, found));
+        command
+            .get_subcommands()
+            .for_each(|sub| every_argument(sub, found));
     }
 
     #[test]
@@ -81,12 +93,27 @@ mod tests {
     fn every_flag_has_an_environment_variable_and_takes_no_secret() {
         let mut found = Vec::new();
         every_argument(&command(), &mut found);
-        for (command, argument) in found.iter().filter(|(_, argument)| !argument.is_positional()) {
+        for (command, argument) in found
+            .iter()
+            .filter(|(_, argument)| !argument.is_positional())
+        {
             let flag = argument.get_long().unwrap_or_default();
-            let variable = argument.get_env().unwrap_or_default().to_string_lossy().into_owned();
-            assert!(variable.starts_with("VIZARD_"), "{command} --{flag} has no variable");
-            let secret = ["key", "secret", "password"].iter().any(|word| flag.ends_with(word));
-            assert!(!secret || flag == "idempotency-key", "{command} --{flag} takes a secret");
+            let variable = argument
+                .get_env()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            assert!(
+                variable.starts_with("VIZARD_"),
+                "{command} --{flag} has no variable"
+            );
+            let secret = ["key", "secret", "password"]
+                .iter()
+                .any(|word| flag.ends_with(word));
+            assert!(
+                !secret || flag == "idempotency-key",
+                "{command} --{flag} takes a secret"
+            );
         }
     }
 }

@@ -32,6 +32,8 @@ pub struct Limits {
     pub tcp_connections: usize,
     /// TCP connections of clients per prefix.
     pub tcp_connections_per_prefix: usize,
+    /// How long a TCP connection may be without an allocation; it is closed after at most twice this.
+    pub tcp_idle_time: Period,
 }
 
 impl Default for Limits {
@@ -49,6 +51,7 @@ impl Default for Limits {
             answers_burst: 500,
             tcp_connections: 10_000,
             tcp_connections_per_prefix: 512,
+            tcp_idle_time: Period::from_secs(30),
         }
     }
 }
@@ -85,6 +88,7 @@ impl Limits {
                 d.tcp_connections_per_prefix,
                 1_000_000,
             ),
+            tcp_idle_time: period(&mut s, "tcp_idle_time", d.tcp_idle_time, 5, 3600),
         };
         s.finish();
         read

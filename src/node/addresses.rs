@@ -33,18 +33,26 @@ pub(super) struct Reach {
 pub(super) fn reach(relay: &Relay, listeners: &Listeners) -> Reach {
     if !relay.host_name.is_empty() {
         let urls = urls(listeners, |_| vec![relay.host_name.clone()]);
-        return Reach { urls, only_loopback: false };
+        return Reach {
+            urls,
+            only_loopback: false,
+        };
     }
     let addresses = match relay.public_addresses.as_slice() {
         [] => detected(listeners, &interface_addresses()),
         given => given.to_vec(),
     };
     let of_family = |listener: IpAddr| {
-        let same = addresses.iter().filter(move |ip| ip.is_ipv4() == listener.is_ipv4());
+        let same = addresses
+            .iter()
+            .filter(move |ip| ip.is_ipv4() == listener.is_ipv4());
         same.map(in_url).collect()
     };
     let only_loopback = addresses.iter().all(IpAddr::is_loopback);
-    Reach { urls: urls(listeners, of_family), only_loopback }
+    Reach {
+        urls: urls(listeners, of_family),
+        only_loopback,
+    }
 }
 
 fn urls(listeners: &Listeners, hosts: impl Fn(IpAddr) -> Vec<String>) -> Vec<String> {
@@ -72,9 +80,16 @@ fn in_url(ip: &IpAddr) -> String {
 /// The addresses at which `listeners` can be reached on a machine with these `interfaces`.
 fn detected(listeners: &Listeners, interfaces: &[IpAddr]) -> Vec<IpAddr> {
     let mut found = BTreeSet::new();
-    for listener in listeners.udp.iter().chain(&listeners.tcp).map(SocketAddr::ip) {
+    for listener in listeners
+        .udp
+        .iter()
+        .chain(&listeners.tcp)
+        .map(SocketAddr::ip)
+    {
         if listener.is_unspecified() {
-            let family = interfaces.iter().filter(|ip| ip.is_ipv4() == listener.is_ipv4());
+            let family = interfaces
+                .iter()
+                .filter(|ip| ip.is_ipv4() == listener.is_ipv4());
             found.extend(family.copied());
         } else {
             found.insert(listener);
@@ -91,7 +106,11 @@ fn detected(listeners: &Listeners, interfaces: &[IpAddr]) -> Vec<IpAddr> {
 }
 
 fn listeners_name(listeners: &Listeners, ip: IpAddr) -> bool {
-    listeners.udp.iter().chain(&listeners.tcp).any(|listener| listener.ip() == ip)
+    listeners
+        .udp
+        .iter()
+        .chain(&listeners.tcp)
+        .any(|listener| listener.ip() == ip)
 }
 
 /// Whether the internet may reach the address: not private, shared, or unique local.
@@ -107,7 +126,9 @@ fn is_global(ip: IpAddr) -> bool {
 
 /// Addresses of the interfaces that are up, neither loopback nor link-local.
 fn interface_addresses() -> Vec<IpAddr> {
-    let Ok(interfaces) = getifaddrs() else { return Vec::new() };
+    let Ok(interfaces) = getifaddrs() else {
+        return Vec::new();
+    };
     let up = interfaces.filter(|interface| {
         interface.flags.contains(InterfaceFlags::IFF_UP)
             && !interface.flags.contains(InterfaceFlags::IFF_LOOPBACK)
@@ -129,8 +150,14 @@ mod tests {
     use super::*;
 
     fn everywhere() -> Listeners {
-        let all: Vec<SocketAddr> = vec!["0.0.0.0:3478", "[::]:3478"].into_iter().map(parsed).collect();
-        Listeners { udp: all.clone(), tcp: all }
+        let all: Vec<SocketAddr> = vec!["0.0.0.0:3478", "[::]:3478"]
+            .into_iter()
+            .map(parsed)
+            .collect();
+        Listeners {
+            udp: all.clone(),
+            tcp: all,
+        }
     }
 
     fn parsed(text: &str) -> SocketAddr {
@@ -138,49 +165,75 @@ mod tests {
     }
 
     fn ips(list: &[&str]) -> Vec<IpAddr> {
-        list.iter().map(|text| text.parse().expect("an address")).collect()
+        list.iter()
+            .map(|text| text.parse().expect("an address"))
+            .collect()
     }
 
     #[test]
     fn addresses_of_the_internet_win() {
         let interfaces = ips(&["192.0.2.7", "172.17.0.1", "2001:db8::7", "fd00::1"]);
-        assert_eq!(detected(&everywhere(), &interfaces), ips(&["192.0.2.7", "2001:db8::7"]));
+        assert_eq!(
+            detected(&everywhere(), &interfaces),
+            ips(&["192.0.2.7", "2001:db8::7"])
+        );
         let private = ips(&["192.168.1.2", "fd00::1"]);
         assert_eq!(detected(&everywhere(), &private), private);
     }
 
     #[test]
     fn a_named_listener_is_what_it_says() {
-        let listeners = Listeners { udp: vec![parsed("10.0.0.5:3478")], tcp: Vec::new() };
-        assert_eq!(detected(&listeners, &ips(&["192.0.2.7"])), ips(&["10.0.0.5"]));
+        let listeners = Listeners {
+            udp: vec![parsed("10.0.0.5:3478")],
+            tcp: Vec::new(),
+        };
+        assert_eq!(
+            detected(&listeners, &ips(&["192.0.2.7"])),
+            ips(&["10.0.0.5"])
+        );
     }
 
     #[test]
     fn without_any_address_there_is_loopback_and_a_warning() {
         assert_eq!(detected(&everywhere(), &[]), ips(&["127.0.0.1"]));
-        let relay = Relay { public_addresses: ips(&["127.0.0.1"]), ..Relay::default() };
+        let relay = Relay {
+            public_addresses: ips(&["127.0.0.1"]),
+            ..Relay::default()
+        };
         assert!(reach(&relay, &everywhere()).only_loopback);
     }
 
     #[test]
     fn urls_name_each_address_by_its_listeners() {
-        let relay = Relay { public_addresses: ips(&["192.0.2.7", "2001:db8::7"]), ..Relay::default() };
+        let relay = Relay {
+            public_addresses: ips(&["192.0.2.7", "2001:db8::7"]),
+            ..Relay::default()
+        };
         let expected = [
             "turn:192.0.2.7:3478?transport=udp",
             "turn:[2001:db8::7]:3478?transport=udp",
             "turn:192.0.2.7:3478?transport=tcp",
             "turn:[2001:db8::7]:3478?transport=tcp",
         ];
-        assert_eq!(reach(&relay, &everywhere()), Reach {
-            urls: expected.map(String::from).to_vec(),
-            only_loopback: false
-        });
+        assert_eq!(
+            reach(&relay, &everywhere()),
+            Reach {
+                urls: expected.map(String::from).to_vec(),
+                only_loopback: false
+            }
+        );
     }
 
     #[test]
     fn a_host_name_stands_for_all_addresses() {
-        let relay = Relay { host_name: "relay.example".into(), ..Relay::default() };
-        let expected = ["turn:relay.example:3478?transport=udp", "turn:relay.example:3478?transport=tcp"];
+        let relay = Relay {
+            host_name: "relay.example".into(),
+            ..Relay::default()
+        };
+        let expected = [
+            "turn:relay.example:3478?transport=udp",
+            "turn:relay.example:3478?transport=tcp",
+        ];
         assert_eq!(reach(&relay, &everywhere()).urls, expected);
     }
 }

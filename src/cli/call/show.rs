@@ -12,9 +12,23 @@ pub(super) fn call(answer: &Value) -> String {
         }
     }
     reasons(&mut shown, answer);
-    for (id, party) in answer.get("parties").and_then(Value::as_object).into_iter().flatten() {
+    for (id, party) in answer
+        .get("parties")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
         let _ = writeln!(shown, "  {id}");
         configuration(&mut shown, party);
+        for (name, device) in party
+            .get("devices")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+        {
+            line(&mut shown, 4, "device", name);
+            configuration(&mut shown, device);
+        }
         usage(&mut shown, party);
     }
     shown
@@ -30,15 +44,33 @@ pub(super) fn decision(answer: &Value) -> String {
 /// A list of calls, one per line.
 pub(super) fn list(answer: &Value) -> String {
     let mut shown = String::new();
-    for call in answer.get("calls").and_then(Value::as_array).into_iter().flatten() {
+    for call in answer
+        .get("calls")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
         let (id, phase, route) = (text(call, "id"), text(call, "phase"), text(call, "route"));
-        let _ = writeln!(shown, "{id}  {phase:<8}  {route:<6}  {}", text(call, "expires_at"));
+        let _ = writeln!(
+            shown,
+            "{id}  {phase:<8}  {route:<6}  {}",
+            text(call, "expires_at")
+        );
     }
-    if shown.is_empty() { "no calls\n".into() } else { shown }
+    if shown.is_empty() {
+        "no calls\n".into()
+    } else {
+        shown
+    }
 }
 
 fn reasons(shown: &mut String, answer: &Value) {
-    for reason in answer.get("why").and_then(Value::as_array).into_iter().flatten() {
+    for reason in answer
+        .get("why")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
         let rule = text(reason, "rule");
         let because = match reason.get("party").and_then(Value::as_str) {
             Some(party) => format!("{rule} ({party})"),
@@ -49,19 +81,41 @@ fn reasons(shown: &mut String, answer: &Value) {
 }
 
 fn configuration(shown: &mut String, party: &Value) {
-    let Some(configuration) = party.get("rtc_configuration") else { return };
-    for server in configuration.get("iceServers").and_then(Value::as_array).into_iter().flatten() {
-        for url in server.get("urls").and_then(Value::as_array).into_iter().flatten() {
+    let Some(configuration) = party.get("rtc_configuration") else {
+        return;
+    };
+    for server in configuration
+        .get("iceServers")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        for url in server
+            .get("urls")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
             line(shown, 4, "url", url.as_str().unwrap_or_default());
         }
         line(shown, 4, "username", &text(server, "username"));
         line(shown, 4, "credential", &text(server, "credential"));
     }
-    line(shown, 4, "ice policy", &text(configuration, "iceTransportPolicy"));
+    line(
+        shown,
+        4,
+        "ice policy",
+        &text(configuration, "iceTransportPolicy"),
+    );
 }
 
 fn usage(shown: &mut String, party: &Value) {
-    for (name, value) in party.get("usage").and_then(Value::as_object).into_iter().flatten() {
+    for (name, value) in party
+        .get("usage")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
         line(shown, 4, &name.replace('_', " "), &plain(value));
     }
 }
