@@ -92,6 +92,7 @@ fn types() -> Object {
         .build()
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn path<S: serde::Serializer>(kind: &Kind, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(&format_args!("/problems/{}", kind.as_str()))
 }

@@ -186,7 +186,7 @@ impl Switchboard {
             return Err(Problem::new(Kind::CannotMask, detail));
         }
         let call = self.propose(wanted, decided)?;
-        self.admit(&call, call.tickets())?;
+        self.admit(&call, &call.tickets())?;
         let done = once.map(|once| (once.key, self.now_done(once, call.id)));
         let mut changes = vec![Change::Call(&call)];
         changes.extend(done.iter().map(|(key, done)| Change::Request(key, done)));
@@ -218,11 +218,9 @@ impl Switchboard {
             return Ok(call);
         }
         if answered.became_direct {
-            let all = call.tickets();
-            self.admit(
-                &call,
-                all.into_iter().filter(|ticket| !ticket.masked).collect(),
-            )?;
+            let mut fresh = call.tickets();
+            fresh.retain(|ticket| !ticket.masked);
+            self.admit(&call, &fresh)?;
         }
         let done = once.map(|once| (once.key, self.now_done(once, id)));
         let mut changes = vec![Change::Call(&call)];
@@ -315,7 +313,7 @@ impl Switchboard {
     }
 
     /// Has the relay take a place for the call and learn these tickets.
-    fn admit(&self, call: &Call, tickets: Vec<Ticket>) -> Result<(), Problem> {
+    fn admit(&self, call: &Call, tickets: &[Ticket]) -> Result<(), Problem> {
         let problem = |detail: &str| Err(Problem::new(Kind::CannotMask, detail));
         let keys = &self.live().tickets;
         let usernames = tickets
