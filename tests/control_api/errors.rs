@@ -367,9 +367,9 @@ async fn static_parties_are_checked_and_refused() {
         let problem = node.post("/v1/calls", &with(address)).await;
         assert_eq!(problem.faults(), ["parties[1].addresses[0]"], "{address}");
     }
-    let none = json!({"parties": [{"id": "a"}, {"id": "sfu", "addresses": []}]});
+    let empty = json!({"parties": [{"id": "a"}, {"id": "sfu", "addresses": []}]});
     assert_eq!(
-        node.post("/v1/calls", &none).await.faults(),
+        node.post("/v1/calls", &empty).await.faults(),
         ["parties[1].addresses"]
     );
 }
