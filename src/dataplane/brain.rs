@@ -255,3 +255,91 @@ impl Brain {
         self.stopping.load(Ordering::SeqCst)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use mio::{Poll, Waker};
+    use vizard_proto::auth::ticket::{CallId, TicketKey, TicketKeys};
+    use vizard_proto::config::{Config, Masking};
+    use vizard_proto::time::WallClock;
+
+    use super::*;
+    use crate::dataplane::ConnectionLimits;
+    use crate::dataplane::worker::WAKER;
+
+    fn brain() -> (Poll, Brain) {
+        let poll = Poll::new().expect("a poll");
+        let waker = Waker::new(poll.registry(), WAKER).expect("a waker");
+        let key = TicketKey {
+            id: 1,
+            secret: [1; 32],
+        };
+        let config = Config {
+            realm: "vizard".into(),
+            clock: WallClock::new(1_790_000_000),
+            tickets: Arc::new(TicketKeys::new(&key, &[])),
+            nonce_secret: [1; 32],
+            masking: Masking::default(),
+            limits: Limits::default(),
+        };
+        let brain = Brain::new(
+            Relay::new(config, [2; 32]),
+            Limits::default(),
+            Instant::now(),
+            Box::new([Mailbox::new(waker, 4, false)]),
+            Quota::new(ConnectionLimits::default()),
+            Box::new(|_| {}),
+            Arc::new(Metrics::new()),
+        );
+        (poll, brain)
+    }
+
+    #[test]
+    fn a_panic_in_the_relay_costs_a_rebuild() {
+        let (_poll, brain) = brain();
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            brain.with_relay(Purpose::Packet, Timestamp::ZERO, |_, _| {
+                panic!("on purpose")
+            });
+        }));
+        assert!(panicked.is_err());
+        let call = CallId([1; 16]);
+        let open = Command::OpenCall {
+            call,
+            until: 1_790_003_600,
+            usernames: Vec::new(),
+        };
+        assert_eq!(brain.command(open), Ok(()));
+        assert!(brain.mailbox(0).expect("there is one").wants_rebuild());
+        assert_eq!(brain.load().calls, 1);
+    }
+
+    #[test]
+    fn the_relays_time_does_not_run_backwards() {
+        let (_poll, brain) = brain();
+        let told = |at| brain.with_relay(Purpose::Packet, Timestamp::from_secs(at), |_, now| now);
+        assert_eq!(told(5), Timestamp::from_secs(5));
+        assert_eq!(told(3), Timestamp::from_secs(5));
+        assert_eq!(told(6), Timestamp::from_secs(6));
+    }
+
+    #[test]
+    fn limits_are_handed_out_once() {
+        let (_poll, brain) = brain();
+        let mut seen = 0;
+        assert_eq!(brain.new_limits(&mut seen), None);
+        let limits = Limits {
+            calls: 7,
+            ..Limits::default()
+        };
+        let command = Command::SetPolicy {
+            masking: Masking::default(),
+            limits: limits.clone(),
+        };
+        assert_eq!(brain.command(command), Ok(()));
+        assert_eq!(brain.new_limits(&mut seen), Some(limits));
+        assert_eq!(brain.new_limits(&mut seen), None);
+    }
+}

@@ -192,3 +192,98 @@ impl Mailbox {
         self.woken.store(false, Ordering::SeqCst);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use mio::Poll;
+    use vizard_proto::address::{Client, Transport};
+    use vizard_proto::channel_data::ChannelNumber;
+    use vizard_proto::contract::AllocationId;
+
+    use super::*;
+    use crate::dataplane::worker::WAKER;
+
+    fn mailbox(changes: usize) -> (Poll, Mailbox) {
+        let poll = Poll::new().expect("a poll");
+        let waker = Waker::new(poll.registry(), WAKER).expect("a waker");
+        (poll, Mailbox::new(waker, changes, true))
+    }
+
+    fn tuple() -> FiveTuple {
+        let (local, remote) = ("203.0.113.1:3478", "198.51.100.7:4000");
+        FiveTuple {
+            transport: Transport::Tcp,
+            local: local.parse().expect("an address"),
+            remote: remote.parse().expect("an address"),
+        }
+    }
+
+    fn key(number: u16) -> ForwardKey {
+        let channel = ChannelNumber::new(0x4000 + number).expect("a channel");
+        ForwardKey {
+            tuple: tuple(),
+            channel,
+        }
+    }
+
+    fn install(number: u16) -> Change {
+        let forward = Forward {
+            to: Client {
+                tuple: tuple(),
+                hand: 0,
+            },
+            channel: key(number).channel,
+            allocation: AllocationId(1),
+            kbps: NonZeroU32::new(1),
+        };
+        Change::Install(key(number), forward)
+    }
+
+    #[test]
+    fn changes_come_in_the_order_they_were_posted() {
+        let (_poll, mailbox) = mailbox(8);
+        mailbox.post(install(1));
+        mailbox.post(Change::Remove(key(1)));
+        mailbox.post(install(2));
+        assert!(!mailbox.wants_rebuild());
+        assert!(matches!(mailbox.next_change(), Some(Change::Install(it, _)) if it == key(1)));
+        assert!(matches!(mailbox.next_change(), Some(Change::Remove(it)) if it == key(1)));
+        assert!(matches!(mailbox.next_change(), Some(Change::Install(it, _)) if it == key(2)));
+        assert!(mailbox.next_change().is_none());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_a_rebuild() {
+        let (_poll, mailbox) = mailbox(2);
+        for number in 0..3 {
+            mailbox.post(install(number));
+        }
+        assert!(mailbox.wants_rebuild());
+        mailbox.begin_rebuild();
+        assert!(!mailbox.wants_rebuild());
+        assert!(
+            mailbox.next_change().is_none(),
+            "the relay's entries say it all"
+        );
+        mailbox.post(Change::Remove(key(0)));
+        assert!(mailbox.next_change().is_some());
+    }
+
+    #[test]
+    fn parcels_are_bounded_and_come_back() {
+        let (_poll, mailbox) = mailbox(1);
+        let parts: [&[u8]; 3] = [b"head", b"body", &[0; 3]];
+        for _ in 0..PARCELS {
+            assert!(mailbox.hand_over(tuple(), Path::Relay, 4, &parts));
+        }
+        assert!(!mailbox.hand_over(tuple(), Path::Relay, 4, &parts));
+        let parcel = mailbox.next_parcel().expect("there are some");
+        assert_eq!(parcel.as_bytes(), b"headbody\0\0\0");
+        assert_eq!((parcel.to, parcel.payload), (tuple(), 4));
+        mailbox.give_back(parcel);
+        assert!(!mailbox.hand_over(tuple(), Path::Table, 0, &[&[0; PARCEL_SIZE], b"x"]));
+        assert!(mailbox.hand_over(tuple(), Path::Table, 0, &[&[0; PARCEL_SIZE]]));
+    }
+}

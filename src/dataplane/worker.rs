@@ -190,6 +190,7 @@ impl Worker {
     /// Receives a batch from one socket and deals with it.
     fn receive_batch(&mut self, index: usize) {
         let mut batch = [const { None }; BATCH];
+        let mut troubles = 0;
         for (slot, packet) in batch.iter_mut().enumerate() {
             let buffer = &mut self.arena[slot * SLOT..(slot + 1) * SLOT];
             match self.exits.sockets[index].receive(buffer, &mut self.ancillary) {
@@ -209,12 +210,18 @@ impl Worker {
                 }
                 Received::Oversized => self.exits.counters.lost(Loss::Oversized),
                 Received::NoDestination => self.exits.counters.lost(Loss::NoDestination),
-                Received::Trouble => self.exits.counters.trouble(Trouble::Receive),
+                Received::Trouble => {
+                    self.exits.counters.trouble(Trouble::Receive);
+                    troubles += 1;
+                }
                 Received::Nothing => {
                     self.readable[index] = false;
                     break;
                 }
             }
+        }
+        if troubles == BATCH {
+            self.readable[index] = false; // Until the next tick: this is no passing error.
         }
         let now = self.brain.now();
         self.desk.catch_up();
@@ -284,6 +291,7 @@ impl Worker {
         }
         if now >= self.next_tick {
             self.next_tick = now + TICK;
+            self.readable.fill(true);
             self.desk.tick();
             self.exits.connections.check(now, &self.brain);
         }

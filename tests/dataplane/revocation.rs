@@ -1,6 +1,7 @@
 //! Once a revocation has returned, no packet received later is forwarded by any worker.
 
-use vizard_proto::contract::Scope;
+use vizard::dataplane::Report;
+use vizard_proto::contract::{EndReason, Event, Scope};
 
 use crate::loopback::{Call, Caller, Heard, Node, Setup, wait_until};
 
@@ -29,7 +30,9 @@ fn pair(node: &Node, over_tcp: bool) -> (Call<'_>, [Caller; 2]) {
 
 /// Says something after the end, and waits until all of it was refused for that reason.
 fn speak_in_vain(node: &Node, callers: &mut [(Call<'_>, [Caller; 2])]) {
-    let forwarded = node.forwarded("table") + node.forwarded("relay");
+    let before = PAIRS as u64;
+    let all = || node.forwarded("table") + node.forwarded("relay");
+    wait_until("all that was said before is counted", || all() == before);
     let refused = node.dropped("no_allocation");
     let mut said = 0;
     for (_, parties) in callers.iter_mut() {
@@ -43,7 +46,7 @@ fn speak_in_vain(node: &Node, callers: &mut [(Call<'_>, [Caller; 2])]) {
     wait_until("all was refused", || {
         node.dropped("no_allocation") == refused + said
     });
-    assert_eq!(node.forwarded("table") + node.forwarded("relay"), forwarded);
+    assert_eq!(all(), before);
 }
 
 fn revoked_calls_are_silent(setup: &Setup) -> Node {
@@ -90,6 +93,7 @@ fn one_call_at_a_time_with_others_coming_and_going() {
         changes: 2,
         ..Setup::default()
     });
+    let mut callers = Vec::new();
     for round in 0..8 {
         let mut staying = pair(&node, round % 2 == 0);
         let mut leaving = [pair(&node, round % 2 == 1)];
@@ -109,5 +113,29 @@ fn one_call_at_a_time_with_others_coming_and_going() {
         let (_, [carol, dave]) = &mut staying;
         dave.say(0x4000, b"still here");
         assert_eq!(carol.hear(), Heard::Channel(0x4000, b"still here".to_vec()));
+        callers.push((staying, leaving));
     }
+}
+
+#[test]
+fn a_ticket_runs_out_though_nobody_says_anything() {
+    let node = Node::start(&Setup {
+        workers: 3,
+        ..Setup::default()
+    });
+    let call = node.call_for(2);
+    let mut alice = call.over_udp(0, node.udp(0));
+    alice.allocate();
+    wait_until("the allocation is gone", || {
+        node.handle.load().allocations == 0
+    });
+    let ended = |report: &Report| match report {
+        Report::Event(Event::AllocationEnded { reason, .. }) => Some(*reason),
+        _ => None,
+    };
+    assert_eq!(
+        node.reports().iter().find_map(ended),
+        Some(EndReason::TicketExpired)
+    );
+    assert_eq!(alice.refresh(600), Err(401));
 }

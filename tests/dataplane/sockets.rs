@@ -13,6 +13,7 @@ use vizard::dataplane::{self, ConnectionLimits, Settings, StartError};
 use vizard::telemetry::Metrics;
 use vizard_proto::auth::ticket::{TicketKey, TicketKeys};
 use vizard_proto::config::{Config, Limits, Masking};
+use vizard_proto::contract::Command;
 use vizard_proto::time::WallClock;
 
 use crate::loopback::{Caller, Heard, Node, PATIENCE, Setup, wait_until};
@@ -147,6 +148,41 @@ fn garbage_is_counted_and_nothing_else() {
         socket.recv(&mut [0; 100]).is_err(),
         "none of it is answered"
     );
+}
+
+#[test]
+fn new_limits_reach_every_worker() {
+    let node = Node::start(&Setup {
+        workers: 3,
+        ..Setup::default()
+    });
+    let limits = Limits {
+        answers_per_second: 1,
+        answers_burst: 1,
+        ..Limits::default()
+    };
+    let command = Command::SetPolicy {
+        masking: Masking::default(),
+        limits,
+    };
+    node.handle.command(command).expect("it is always taken");
+    let strangers: Vec<_> = (0..16)
+        .map(|_| {
+            let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+            socket.connect(node.udp(0)).expect("loopback is reachable");
+            socket
+        })
+        .collect();
+    // An Allocate without credentials is answered by the worker's own gate.
+    let mut request = vec![0, 3, 0, 0, 0x21, 0x12, 0xA4, 0x42];
+    request.resize(20, 9);
+    for stranger in &strangers {
+        let refused = node.dropped("answer_budget");
+        wait_until("its worker is silent", || {
+            stranger.send(&request).expect("sent");
+            node.dropped("answer_budget") > refused
+        });
+    }
 }
 
 fn settings(udp: &[SocketAddr], tcp: &[SocketAddr]) -> Settings {

@@ -60,15 +60,13 @@ fn only_an_allocation_keeps_a_connection() {
     let call = node.call();
     // It allocates at once, before the first look at it.
     let mut alice = call.over_tcp(0, node.tcp(0));
-    if alice.try_allocate().is_err() {
-        panic!("an allocation");
-    }
+    alice.allocate();
     let mut idle = TcpStream::connect(node.tcp(0)).expect("accepts");
     let mut slow = TcpStream::connect(node.tcp(1)).expect("accepts");
     slow.write_all(&[0, 1, 0]).expect("sent");
     assert!(is_closed(&mut idle));
     assert!(is_closed(&mut slow));
-    assert_eq!(closed(&node, "no_allocation"), 2);
+    wait_until("both are counted", || closed(&node, "no_allocation") == 2);
     assert_eq!(alice.refresh(600), Ok(()));
     // Without its allocation it goes the same way.
     assert_eq!(alice.refresh(0), Ok(()));
@@ -174,10 +172,8 @@ fn who_asks_without_reading_is_cut_off() {
             rest = &requests;
         }
         rest = &rest[stream.write(rest).unwrap_or(0)..];
-        closed(&node, "unread") == 1 || node.dropped("answer_budget") > 0
+        closed(&node, "unread") == 1
     });
-    // Either the queue or the budget of unauthenticated answers stops it: both are bounded.
-    assert_eq!(node.metric("vizard_worker_panics_total"), 0);
 }
 
 #[test]

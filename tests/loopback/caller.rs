@@ -103,7 +103,7 @@ impl Caller {
     /// Refreshes the allocation for `lifetime` seconds.
     pub fn refresh(&mut self, lifetime: u32) -> Result<(), u16> {
         self.request(Method::REFRESH, |request| {
-            request.u32(AttributeType::LIFETIME, lifetime)
+            request.u32(AttributeType::LIFETIME, lifetime);
         })
         .map(drop)
     }
@@ -204,6 +204,13 @@ impl Caller {
         match &self.wire {
             Wire::Udp(socket) => socket,
             Wire::Tcp(..) => panic!("this caller speaks TCP"),
+        }
+    }
+
+    pub fn tcp_stream(&self) -> Option<&TcpStream> {
+        match &self.wire {
+            Wire::Udp(_) => None,
+            Wire::Tcp(stream, _) => Some(stream),
         }
     }
 

@@ -1,5 +1,5 @@
 //! A small language for tests over loopback: a node, calls on it, and callers with real sockets.
-#![allow(dead_code, unreachable_pub)] // Every test file speaks a part of it.
+#![allow(dead_code, unreachable_pub, unused_imports)] // Every test file speaks a part of it.
 
 mod caller;
 
@@ -74,7 +74,7 @@ impl Node {
                 nonce_secret: [3; 32],
                 masking: Masking::default(),
                 limits: Limits {
-                    answers_burst: 10_000,
+                    answers_burst: 100_000,
                     ..Limits::default()
                 },
             },
@@ -109,15 +109,24 @@ impl Node {
 
     /// Opens a call.
     pub fn call(&self) -> Call<'_> {
+        self.call_for(3600)
+    }
+
+    /// Opens a call whose tickets are good for so many seconds.
+    pub fn call_for(&self, secs: u64) -> Call<'_> {
         let mut calls = self.calls.lock().expect("no test panicked");
         *calls += 1;
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .expect("after 1970");
         let call = Call {
             node: self,
             id: CallId([*calls; 16]),
+            until: now.as_secs() + secs,
         };
         let open = Command::OpenCall {
             call: call.id,
-            until: call.until(),
+            until: call.until,
             usernames: Vec::new(),
         };
         self.handle.command(open).expect("there is room");
@@ -148,6 +157,14 @@ impl Node {
         ))
     }
 
+    /// Waits until so many packets have been forwarded along `path`.
+    pub fn has_forwarded(&self, path: &str, count: u64) {
+        wait_until("all is forwarded and counted", || {
+            self.forwarded(path) >= count
+        });
+        assert_eq!(self.forwarded(path), count);
+    }
+
     pub fn stop(&mut self) {
         self.handle.shutdown();
         if let Some(running) = self.running.take() {
@@ -166,6 +183,7 @@ impl Drop for Node {
 pub struct Call<'n> {
     node: &'n Node,
     pub id: CallId,
+    until: u64,
 }
 
 impl Call<'_> {
@@ -174,7 +192,7 @@ impl Call<'_> {
             call: self.id,
             party,
             device: 0,
-            expires_at: self.until(),
+            expires_at: self.until,
             kbps: 0,
             masked: true,
         })
@@ -184,7 +202,7 @@ impl Call<'_> {
         let revoke = Command::Revoke {
             call: self.id,
             scope,
-            until: self.until(),
+            until: self.until,
         };
         self.node
             .handle
@@ -198,13 +216,6 @@ impl Call<'_> {
 
     pub fn over_tcp(&self, party: u8, server: SocketAddr) -> Caller {
         Caller::tcp(server, self.credential(party))
-    }
-
-    fn until(&self) -> u64 {
-        let now = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .expect("after 1970");
-        now.as_secs() / 3600 * 3600 + 7200
     }
 }
 
