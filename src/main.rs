@@ -1,1 +1,5 @@
-fn main() {}
+//! The `vizard` command: see [`vizard::cli`].
+
+fn main() -> std::process::ExitCode {
+    vizard::cli::run()
+}

@@ -137,6 +137,7 @@ impl Calls {
     }
 
     /// Every call, ordered by its id.
+    #[expect(clippy::disallowed_methods, reason = "sorted before anybody sees it")]
     pub(crate) fn export(&self) -> Vec<(CallId, Call)> {
         let mut calls: Vec<_> = self
             .calls

@@ -6,6 +6,7 @@
 
 use ahash::RandomState;
 use alloc::vec::Vec;
+use core::hint::black_box;
 use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use core::num::NonZeroU32;
 use hashbrown::HashTable;
@@ -62,6 +63,9 @@ pub struct ForwardTable {
     meters: Meters,
     used: Vec<ForwardKey>,
 }
+
+/// How many packets [`ForwardTable::look_ahead`] looks at.
+const LOOK_AHEAD: usize = 32;
 
 /// Traffic since the last drain; 32 bits of packets are hours at any rate that one flow reaches.
 #[derive(Clone, Copy, Default)]
@@ -207,6 +211,26 @@ impl ForwardTable {
             len,
             padding,
         })
+    }
+
+    /// Brings the entries for a batch of packets into the processor's cache, all at the same time.
+    /// Looked up one after the other, each would wait for memory on its own: with 100,000 circuits
+    /// that wait is most of the work. Packets that are no `ChannelData` are passed over.
+    pub fn look_ahead<'a>(&self, packets: impl Iterator<Item = (&'a FiveTuple, &'a [u8])>) {
+        let mut hashes = [(0, 0); LOOK_AHEAD];
+        let mut count = 0;
+        let keys = packets.filter_map(|(tuple, bytes)| {
+            let channel = u16::from_be_bytes(*bytes.first_chunk()?);
+            narrow_key(tuple, ChannelNumber::new(channel)?)
+        });
+        for (place, key) in hashes.iter_mut().zip(keys) {
+            *place = (key, self.hasher.hash_one(key));
+            count += 1;
+        }
+        let found = hashes[..count]
+            .iter()
+            .filter(|(key, hash)| self.narrow.find(*hash, |entry| entry.key == *key).is_some());
+        black_box(found.count());
     }
 
     fn route(

@@ -4,6 +4,8 @@
     reason = "an allocator that counts is an `unsafe` trait's implementation"
 )]
 
+mod kit;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
@@ -127,4 +129,51 @@ fn channel_data_and_frames_are_read_in_place() {
         next_frame(&bytes, 1500)
     };
     assert_eq!(allocations(work), 0);
+}
+
+/// Both directions of a circuit through a hand's table, and both ways through the relay itself:
+/// Send to Data indication, and channels that the hand knows nothing of.
+#[test]
+fn forwarding_takes_no_memory() {
+    let mut world = kit::World::new();
+    let [(a, _), (b, mask_b)] = kit::circuit(&mut world);
+    let mut out = [0; 1024];
+    let mut send = [0; 256];
+    let mut writer = Writer::new(&mut send, Class::Indication, Method::SEND, ID);
+    writer.xor_address(AttributeType::XOR_PEER_ADDRESS, mask_b);
+    writer.bytes(AttributeType::DATA, &[1; 172]);
+    let len = writer.finish().unwrap();
+    for (tuple, channel) in [(a.tuple, 0x4001), (b.tuple, 0x4002)] {
+        let packet = kit::channel_data(channel, &[9; 172]);
+        let mut wire = [0; 176];
+        let client = vizard_proto::address::Client { tuple, hand: 0 };
+        let (now, table, relay) = (world.now, &mut world.table, &mut world.relay);
+        let count = allocations(|| {
+            for _ in 0..100 {
+                wire.copy_from_slice(&packet);
+                table.forward(now, &tuple, &mut wire).expect("an entry");
+                let verdict = relay.handle_packet(now, client, &packet, &mut out);
+                assert!(matches!(
+                    verdict,
+                    vizard_proto::contract::Verdict::Forward(_)
+                ));
+            }
+            table.drain_usage(|_, usage| assert_eq!(usage.packets, 100));
+        });
+        assert_eq!(count, 0);
+    }
+    let client = vizard_proto::address::Client {
+        tuple: a.tuple,
+        hand: 0,
+    };
+    let count = allocations(|| {
+        let verdict = world
+            .relay
+            .handle_packet(world.now, client, &send[..len], &mut out);
+        assert!(matches!(
+            verdict,
+            vizard_proto::contract::Verdict::Forward(_)
+        ));
+    });
+    assert_eq!(count, 0);
 }

@@ -52,7 +52,7 @@ fn every_answer_to_a_stranger_fits_the_budget() {
             }
         }));
         packets.push(request(method, |writer| {
-            writer.integrity(Integrity::Sha1, b"guess")
+            writer.integrity(Integrity::Sha1, b"guess");
         }));
         packets.push(request(method, |writer| {
             writer.bytes(A::USERNAME, b"alice");

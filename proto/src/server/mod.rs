@@ -156,7 +156,9 @@ impl Relay {
         self.timers.first().map(|(due, _)| *due)
     }
 
-    /// Every forwarding entry in force, for a hand that builds its table anew.
+    /// Every forwarding entry in force, in no particular order, for a hand that builds its table
+    /// anew.
+    #[expect(clippy::disallowed_methods, reason = "goes into another hash table")]
     pub fn forwards(&self, mut entry: impl FnMut(ForwardKey, Forward)) {
         for allocation in self.allocations.values() {
             for channel in &allocation.channels {
@@ -177,6 +179,11 @@ impl Relay {
     /// How many allocations there are.
     pub fn allocation_count(&self) -> usize {
         self.allocations.len()
+    }
+
+    /// Whether the client of this 5-tuple has an allocation.
+    pub fn has_allocation(&self, tuple: &FiveTuple) -> bool {
+        self.by_tuple.contains_key(tuple)
     }
 
     /// How many calls take one of the node's places.

@@ -148,7 +148,7 @@ impl<'a> Message<'a> {
         &self,
     ) -> impl Iterator<Item = Result<SocketAddr, BadAttribute>> + use<'a> {
         let id = self.transaction_id();
-        self.attributes()
+        self.plain()
             .filter(|(kind, _)| *kind == AttributeType::XOR_PEER_ADDRESS)
             .map(move |(kind, value)| xor_address::decode(value, id).ok_or(BadAttribute(kind)))
     }

@@ -1,8 +1,8 @@
 //! The CRC-32 of FINGERPRINT (RFC 8489 section 14.7), ITU V.42: polynomial 0x04C11DB7, reflected.
 
-/// Tables for eight bytes in one step: `TABLES[n][b]` is the CRC of byte `b` with `n` zero bytes
+/// Tables for sixteen bytes in one step: `TABLES[n][b]` is the CRC of byte `b` with `n` zero bytes
 /// behind it.
-static TABLES: [[u32; 256]; 8] = tables();
+static TABLES: [[u32; 256]; 16] = tables();
 
 /// The value of FINGERPRINT behind `bytes`, whose length field must count FINGERPRINT already.
 pub(super) fn fingerprint(bytes: &[u8]) -> u32 {
@@ -10,20 +10,26 @@ pub(super) fn fingerprint(bytes: &[u8]) -> u32 {
 }
 
 fn crc32(bytes: &[u8]) -> u32 {
-    let (eights, rest) = bytes.as_chunks::<8>();
-    let crc = eights
+    let (sixteens, rest) = bytes.as_chunks::<16>();
+    let (fours, rest) = rest.as_chunks::<4>();
+    let crc = sixteens
         .iter()
-        .fold(u32::MAX, |crc, eight| step8(crc, *eight));
+        .fold(u32::MAX, |crc, bytes| step_by(crc, *bytes));
+    let crc = fours.iter().fold(crc, |crc, bytes| step_by(crc, *bytes));
     !rest.iter().fold(crc, |crc, byte| step(crc, *byte))
 }
 
-fn step8(crc: u32, eight: [u8; 8]) -> u32 {
-    let eight = (u64::from_le_bytes(eight) ^ u64::from(crc)).to_le_bytes();
-    let last_first = TABLES.iter().rev();
-    eight
+/// `N` is four or more. The last bytes come first, since only the first four wait for `crc`.
+fn step_by<const N: usize>(crc: u32, mut bytes: [u8; N]) -> u32 {
+    for (byte, crc) in bytes.iter_mut().zip(crc.to_le_bytes()) {
+        *byte ^= crc;
+    }
+    let looked_up = bytes
         .iter()
-        .zip(last_first)
-        .fold(0, |crc, (byte, table)| crc ^ table[usize::from(*byte)])
+        .rev()
+        .zip(&TABLES)
+        .map(|(byte, table)| table[usize::from(*byte)]);
+    looked_up.fold(0, |crc, part| crc ^ part)
 }
 
 const fn step(crc: u32, byte: u8) -> u32 {
@@ -48,10 +54,10 @@ const fn table_for_one() -> [u32; 256] {
     table
 }
 
-const fn tables() -> [[u32; 256]; 8] {
-    let mut tables = [TABLES_FOR_ONE; 8];
+const fn tables() -> [[u32; 256]; 16] {
+    let mut tables = [TABLES_FOR_ONE; 16];
     let mut n = 1;
-    while n < 8 {
+    while n < 16 {
         let mut byte = 0;
         while byte < 256 {
             tables[n][byte] = step(tables[n - 1][byte], 0);
@@ -73,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn eight_at_once_is_one_by_one() {
+    fn many_at_once_is_one_by_one() {
         let mut bytes = [0; 67];
         for (at, byte) in bytes.iter_mut().enumerate() {
             *byte = u8::try_from(at * 37 % 251).unwrap();

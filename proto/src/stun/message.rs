@@ -4,7 +4,6 @@ use super::integrity::{self, Integrity, SHA1_LEN};
 use super::{AttributeType, Class, HEADER_LEN, Header, Method, TransactionId, fingerprint, padded};
 use core::fmt;
 use core::ops::Range;
-use subtle::ConstantTimeEq;
 
 /// Most attributes that a message may have. Every look-up is linear in their number.
 pub const MAX_ATTRIBUTES: usize = 64;
@@ -146,9 +145,19 @@ impl<'a> Message<'a> {
     /// The value of the first attribute of type `wanted`; later ones don't count
     /// (RFC 8489 section 14).
     pub fn find(&self, wanted: AttributeType) -> Option<&'a [u8]> {
-        self.attributes()
-            .find(|(kind, _)| *kind == wanted)
-            .map(|(_, value)| value)
+        let Layout {
+            sha1,
+            sha256,
+            fingerprint,
+            ..
+        } = self.layout;
+        let found = match wanted {
+            AttributeType::MESSAGE_INTEGRITY => attribute_at(self.bytes, sha1?),
+            AttributeType::MESSAGE_INTEGRITY_SHA256 => attribute_at(self.bytes, sha256?),
+            AttributeType::FINGERPRINT => attribute_at(self.bytes, fingerprint?),
+            _ => self.plain().find(|(kind, _)| *kind == wanted),
+        };
+        found.map(|(_, value)| value)
     }
 
     /// Whether there is an attribute of type `wanted`.
@@ -170,13 +179,9 @@ impl<'a> Message<'a> {
     /// Where the value of the first DATA attribute stands within [`as_bytes`](Self::as_bytes).
     pub fn data(&self) -> Option<Range<usize>> {
         let mut attributes = self.plain();
-        while let Some((kind, value)) = attributes.next() {
-            if kind == AttributeType::DATA {
-                let start = attributes.at - padded(value.len());
-                return Some(start..start + value.len());
-            }
-        }
-        None
+        let (_, value) = attributes.find(|(kind, _)| *kind == AttributeType::DATA)?;
+        let start = self.layout.plain_end - attributes.rest.len() - padded(value.len());
+        Some(start..start + value.len())
     }
 
     /// How the message says that it is protected; with both attributes the stronger counts.
@@ -192,14 +197,9 @@ impl<'a> Message<'a> {
     /// `false` without such an attribute.
     pub fn verify_integrity(&self, key: &[u8]) -> bool {
         if let Some((before, length, value)) = self.protected_by(self.layout.sha256) {
-            let right = integrity::hmac_sha256(key, before, length);
-            right
-                .get(..value.len())
-                .is_some_and(|right| right.ct_eq(value).into())
+            integrity::is_same(&integrity::hmac_sha256(key, before, length), value)
         } else if let Some((before, length, value)) = self.protected_by(self.layout.sha1) {
-            integrity::hmac_sha1(key, before, length)
-                .ct_eq(value)
-                .into()
+            integrity::is_same(&integrity::hmac_sha1(key, before, length), value)
         } else {
             false
         }
@@ -214,11 +214,9 @@ impl<'a> Message<'a> {
     }
 
     /// The attributes in front of the integrity attributes and FINGERPRINT.
-    fn plain(&self) -> Attributes<'a> {
+    pub(super) fn plain(&self) -> Attributes<'a> {
         Attributes {
-            bytes: self.bytes,
-            at: HEADER_LEN,
-            end: self.layout.plain_end,
+            rest: &self.bytes[HEADER_LEN..self.layout.plain_end],
         }
     }
 }
@@ -259,16 +257,21 @@ impl Layout {
     /// Walks over every attribute, also those that nobody will see.
     fn of(bytes: &[u8]) -> Result<Self, ParseError> {
         let mut layout = Self::default();
+        let mut attributes = Attributes {
+            rest: &bytes[HEADER_LEN..],
+        };
         let mut at = HEADER_LEN;
         let mut count = 0;
-        while at < bytes.len() {
-            let (kind, value) = attribute_at(bytes, at).ok_or(ParseError::AttributeOverrun)?;
+        while let Some((kind, value)) = attributes.next() {
             layout.note(kind, value.len(), at)?;
-            at += 4 + padded(value.len());
+            at = bytes.len() - attributes.rest.len();
             count += 1;
             if count > MAX_ATTRIBUTES {
                 return Err(ParseError::TooManyAttributes);
             }
+        }
+        if !attributes.rest.is_empty() {
+            return Err(ParseError::AttributeOverrun);
         }
         let first = layout.sha1.or(layout.sha256).or(layout.fingerprint);
         layout.plain_end = first.unwrap_or(bytes.len());
@@ -284,7 +287,7 @@ impl Layout {
             AttributeType::FINGERPRINT => self.fingerprint = Some(at),
             // Everything else behind MESSAGE-INTEGRITY-SHA256 is ignored, whatever it is.
             _ if self.sha256.is_some() => {}
-            AttributeType::MESSAGE_INTEGRITY_SHA256 if !integrity::is_sha256_length(length) => {
+            AttributeType::MESSAGE_INTEGRITY_SHA256 if !integrity::is_length(length) => {
                 return Err(ParseError::BadIntegrityLength);
             }
             AttributeType::MESSAGE_INTEGRITY_SHA256 => self.sha256 = Some(at),
@@ -299,31 +302,29 @@ impl Layout {
     }
 }
 
-/// Attributes from `at` to `end`.
+/// The attributes at the start of `rest`, until one does not fit in.
 pub(super) struct Attributes<'a> {
-    bytes: &'a [u8],
-    at: usize,
-    end: usize,
+    rest: &'a [u8],
 }
 
 impl<'a> Iterator for Attributes<'a> {
     type Item = (AttributeType, &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.at >= self.end {
-            return None;
-        }
-        let (kind, value) = attribute_at(self.bytes, self.at)?;
-        self.at += 4 + padded(value.len());
-        Some((kind, value))
+        let ([t0, t1, l0, l1], rest) = self.rest.split_first_chunk()?;
+        let length = usize::from(u16::from_be_bytes([*l0, *l1]));
+        let value = rest.get(..length)?;
+        self.rest = rest.get(padded(length)..).unwrap_or_default();
+        Some((AttributeType(u16::from_be_bytes([*t0, *t1])), value))
     }
 }
 
-/// Type and value of the attribute whose four-byte header stands at `at`.
+/// The attribute whose four-byte header stands at `at`.
 fn attribute_at(bytes: &[u8], at: usize) -> Option<(AttributeType, &[u8])> {
-    let ([t0, t1, l0, l1], rest) = bytes.get(at..)?.split_first_chunk()?;
-    let value = rest.get(..usize::from(u16::from_be_bytes([*l0, *l1])))?;
-    Some((AttributeType(u16::from_be_bytes([*t0, *t1])), value))
+    Attributes {
+        rest: bytes.get(at..)?,
+    }
+    .next()
 }
 
 #[cfg(test)]

@@ -7,6 +7,9 @@ use super::{
 };
 use core::net::SocketAddr;
 
+/// Longest message that the length field, counting in fours, can express.
+const MAX_LEN: usize = HEADER_LEN + 0xFFFC;
+
 /// Writes one message into the caller's buffer. What does not fit is not written, nothing behind
 /// it is either, and [`finish`](Self::finish) tells.
 pub struct Writer<'b> {
@@ -119,8 +122,12 @@ impl<'b> Writer<'b> {
     }
 
     /// The message's length in bytes; `None` if it did not fit.
-    pub fn finish(self) -> Option<usize> {
-        (!self.overflow).then_some(self.length)
+    pub fn finish(mut self) -> Option<usize> {
+        if self.overflow {
+            return None;
+        }
+        self.count_length();
+        Some(self.length)
     }
 }
 
@@ -136,38 +143,33 @@ impl Writer<'_> {
         if self.append(kind, N).is_none() {
             return;
         }
-        let length = u16::from_be_bytes([self.buffer[2], self.buffer[3]]);
+        let length = self.count_length();
         let (before, attribute) = self.buffer.split_at_mut(start);
         attribute[4..4 + N].copy_from_slice(&compute(before, length));
     }
 
     /// Appends an attribute's header and padding; returns the room for its value, as it is.
     fn append(&mut self, kind: AttributeType, length: usize) -> Option<&mut [u8]> {
-        let start = self.length;
-        let value = start + 4;
-        let end = value + padded(length);
-        if self.overflow || !self.set_end(end) {
+        let end = self.length + 4 + padded(length);
+        let fits = !self.overflow && end <= MAX_LEN.min(self.buffer.len());
+        let (Ok(value_length), true) = (u16::try_from(length), fits) else {
             self.overflow = true;
             return None;
-        }
-        let [l0, l1] = u16::try_from(length).ok()?.to_be_bytes();
-        let [t0, t1] = kind.0.to_be_bytes();
-        self.buffer[start..value].copy_from_slice(&[t0, t1, l0, l1]);
-        self.buffer[value + length..end].fill(0);
-        Some(&mut self.buffer[value..value + length])
+        };
+        let ([t0, t1], [l0, l1]) = (kind.0.to_be_bytes(), value_length.to_be_bytes());
+        let (header, value) = self.buffer[self.length..end].split_first_chunk_mut()?;
+        *header = [t0, t1, l0, l1];
+        self.length = end;
+        let (value, padding) = value.split_at_mut(length);
+        padding.fill(0);
+        Some(value)
     }
 
-    /// Makes the message end at `end`, if it can.
-    fn set_end(&mut self, end: usize) -> bool {
-        let Ok(length) = u16::try_from(end - HEADER_LEN) else {
-            return false;
-        };
-        if end > self.buffer.len() {
-            return false;
-        }
+    /// Brings the header's length field up to date.
+    fn count_length(&mut self) -> u16 {
+        let length = u16::try_from(self.length - HEADER_LEN).unwrap_or(u16::MAX);
         self.buffer[2..4].copy_from_slice(&length.to_be_bytes());
-        self.length = end;
-        true
+        length
     }
 }
 
@@ -184,9 +186,10 @@ pub fn data_indication_prefix(
     writer.xor_address(AttributeType::XOR_PEER_ADDRESS, peer);
     writer.bytes(AttributeType::DATA, &[]);
     let prefix = writer.finish()?;
-    let length = u16::try_from(prefix - HEADER_LEN + data_len.checked_next_multiple_of(4)?).ok()?;
+    let data_len = u16::try_from(data_len).ok()?;
+    let length = u16::try_from(prefix - HEADER_LEN + padded(data_len.into())).ok()?;
     out[2..4].copy_from_slice(&length.to_be_bytes());
-    out[prefix - 2..prefix].copy_from_slice(&u16::try_from(data_len).ok()?.to_be_bytes());
+    out[prefix - 2..prefix].copy_from_slice(&data_len.to_be_bytes());
     Some(prefix)
 }
 
@@ -301,7 +304,7 @@ mod tests {
         }
         let peer = "192.0.2.1:9".parse().unwrap();
         assert_eq!(data_indication_prefix(&mut [0; 35], ID, peer, 1), None);
-        for size in [65_516, 65_536, usize::MAX] {
+        for size in [65_516, 65_536, usize::MAX - 3] {
             let fits = data_indication_prefix(&mut [0; 36], ID, peer, size).is_some();
             assert_eq!(fits, size == 65_516);
         }

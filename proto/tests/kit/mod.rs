@@ -338,7 +338,7 @@ impl Phone {
 
     pub fn refresh(&mut self, world: &mut World, lifetime: u32) -> u16 {
         self.code(world, Method::REFRESH, |writer| {
-            writer.u32(AttributeType::LIFETIME, lifetime)
+            writer.u32(AttributeType::LIFETIME, lifetime);
         })
     }
 

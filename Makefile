@@ -1,0 +1,31 @@
+# The front door. Everything behind it is cargo and tests/run.sh.
+PREFIX ?= /usr/local
+CARGO ?= cargo
+ARGS ?=
+
+.PHONY: run test bench soak fuzz install clean
+
+run: ## Build the release binary and start the relay with safe defaults
+	$(CARGO) build --release --locked
+	target/release/vizard serve $(ARGS)
+
+test: ## Install what the tests need and run them all
+	tests/run.sh
+
+bench: ## Measure the codec and the forwarding path
+	$(CARGO) bench --workspace
+
+soak: ## The generated tests at length: VIZARD_CASES schedules each
+	VIZARD_CASES=$${VIZARD_CASES:-1000000} $(CARGO) test --release -p vizard-proto
+
+fuzz: soak
+
+install: ## Install the binary, the unit and the example (DESTDIR and PREFIX are honoured)
+	$(CARGO) build --release --locked
+	install -Dm755 target/release/vizard $(DESTDIR)$(PREFIX)/bin/vizard
+	install -Dm644 config.example.toml $(DESTDIR)$(PREFIX)/share/vizard/config.example.toml
+	sed 's|/usr/local|$(PREFIX)|' systemd/vizard.service | install -Dm644 /dev/stdin $(DESTDIR)/etc/systemd/system/vizard.service
+
+clean: ## Remove what was built
+	$(CARGO) clean
+	rm -rf tests/browsers/node_modules

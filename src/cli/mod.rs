@@ -1,0 +1,119 @@
+//! The command line: one file per subcommand.
+//!
+//! Exit codes: 0 done, 1 the answer is no or it failed, 2 wrong usage. What was asked for goes to
+//! standard output, errors to standard error with what to do about them. Every flag has an
+//! environment variable; secrets come from files or the environment, never from flags.
+
+mod call;
+mod check_config;
+mod client;
+mod openapi;
+mod serve;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use std::fmt::Display;
+use std::process::ExitCode;
+
+/// TURN relay that keeps callers' addresses from each other.
+#[derive(Debug, Parser)]
+#[command(
+    name = "vizard",
+    version,
+    propagate_version = true,
+    disable_help_subcommand = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    Call(call::Call),
+    CheckConfig(check_config::CheckConfig),
+    Openapi(openapi::Openapi),
+}
+
+/// Why a command did not do what it was asked for, with what to do about it.
+#[derive(Debug)]
+struct Failure(String);
+
+impl<E: Display> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Does what the arguments of this process say.
+pub fn run() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Serve(serve) => serve.run(),
+        Command::Call(call) => call.run(),
+        Command::CheckConfig(check) => check.run(),
+        Command::Openapi(openapi::Openapi {}) => {
+            openapi::Openapi::run();
+            Ok(())
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure(message)) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The command line's definition, for completions, manual pages and tests.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn every_argument(command: &clap::Command, found: &mut Vec<(String, clap::Arg)>) {
+        let here = command
+            .get_arguments()
+            .filter(|a| !matches!(a.get_id().as_str(), "help" | "version"));
+        found.extend(here.map(|argument| (command.get_name().to_owned(), argument.clone())));
+        command
+            .get_subcommands()
+            .for_each(|sub| every_argument(sub, found));
+    }
+
+    #[test]
+    fn the_definition_holds_together() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_an_environment_variable_and_takes_no_secret() {
+        let mut found = Vec::new();
+        every_argument(&command(), &mut found);
+        for (command, argument) in found
+            .iter()
+            .filter(|(_, argument)| !argument.is_positional())
+        {
+            let flag = argument.get_long().unwrap_or_default();
+            let variable = argument
+                .get_env()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            assert!(
+                variable.starts_with("VIZARD_"),
+                "{command} --{flag} has no variable"
+            );
+            let secret = ["key", "secret", "password"]
+                .iter()
+                .any(|word| flag.ends_with(word));
+            assert!(
+                !secret || flag == "idempotency-key",
+                "{command} --{flag} takes a secret"
+            );
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! `vizard openapi`: the control API's description.
+
+use clap::Args;
+
+use crate::control;
+
+/// Print the control API as an OpenAPI 3.1 document
+#[derive(Debug, Args)]
+pub(super) struct Openapi {}
+
+impl Openapi {
+    pub(super) fn run() {
+        print!("{}", control::api::openapi());
+    }
+}

@@ -1,0 +1,139 @@
+//! `vizard serve`: run a node until it is told to stop.
+
+use clap::Args;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Failure;
+use crate::config::Config;
+use crate::node::{self, Node};
+use crate::state::{self, StateDirectory};
+use crate::telemetry::log::{self, LevelSwitch};
+
+/// Run the relay and its control API
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// The configuration; without one, every key has its default
+    #[arg(long, env = "VIZARD_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+impl Serve {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let config = self.read()?;
+        let level = log::init(config.log.format, config.log.level)?;
+        raise_file_limit();
+        let state = StateDirectory::open(&state::locate()?)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        // Before the first socket: a signal that comes early must not kill a node half started.
+        let mut signals = runtime.block_on(async { Signals::new() })?;
+        let mut node = node::start(&config, state)?;
+        println!("{}", welcome(&node));
+        runtime.block_on(async {
+            while let Signal::Reload = signals.next().await {
+                self.reload(&mut node, &level);
+            }
+        });
+        tracing::info!("stopping");
+        node.stop();
+        Ok(())
+    }
+
+    fn read(&self) -> Result<Config, Failure> {
+        match &self.config {
+            Some(file) => Ok(Config::load(file)?),
+            None => Ok(Config::default()),
+        }
+    }
+
+    /// Takes over what the file says by now; all of it or, with a mistake in it, nothing.
+    fn reload(&self, node: &mut Node, level: &LevelSwitch) {
+        let outcome = self.read().and_then(|config| {
+            let restart = node.reload(&config)?;
+            level.set(config.log.level);
+            Ok(restart)
+        });
+        node.count_reload(outcome.is_ok());
+        match outcome {
+            Ok(restart) if restart.is_empty() => tracing::info!("configuration reloaded"),
+            Ok(restart) => tracing::warn!(
+                "configuration reloaded, but these keys hold from the next start on: {}",
+                restart.join(", ")
+            ),
+            Err(Failure(why)) => {
+                tracing::error!("configuration not reloaded, the old one stays in force: {why}");
+            }
+        }
+    }
+}
+
+enum Signal {
+    Stop,
+    Reload,
+}
+
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    hang_up: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.terminate.recv() => Signal::Stop,
+            _ = self.interrupt.recv() => Signal::Stop,
+            _ = self.hang_up.recv() => Signal::Reload,
+        }
+    }
+}
+
+/// Every TCP connection is a file descriptor, and the usual soft limit is 1024.
+fn raise_file_limit() {
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // Where it fails, the limit stays what it was, and accepting connections will say so.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    }
+}
+
+/// The three lines that a newcomer needs next.
+fn welcome(node: &Node) -> String {
+    let program = std::env::args().next().unwrap_or_else(|| "vizard".into());
+    let listeners = node.listeners();
+    let udp = listeners.udp.iter().map(|address| format!("UDP {address}"));
+    let tcp = listeners.tcp.iter().map(|address| format!("TCP {address}"));
+    let places: Vec<String> = udp.chain(tcp).collect();
+    let api = node.api();
+    let flag = if api == "http://127.0.0.1:8080" {
+        String::new()
+    } else {
+        format!(" --api {api}")
+    };
+    let key = match node.api_key() {
+        node::ApiKey::Fresh { key, file } if std::io::stdout().is_terminal() => {
+            format!("{key}  (shown once; it is in {})", file.display())
+        }
+        node::ApiKey::Fresh { file, .. } | node::ApiKey::Kept { file } => {
+            file.display().to_string()
+        }
+        node::ApiKey::Given { file } => format!("one of {}", file.display()),
+    };
+    format!(
+        "listening:    {}; API {api}\n\
+         open a call:  {program} call create --party alice --party bob --caller alice{flag}\n\
+         API key:      {key}",
+        places.join(", ")
+    )
+}

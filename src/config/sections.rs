@@ -1,0 +1,458 @@
+//! The sections of `vizard.toml`: types, defaults, and what each key takes.
+
+use ipnet::{Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use super::reader::Document;
+use super::value::{Listen, Maybe, Period};
+use crate::telemetry::log::{Format, Level};
+
+const ONE_DAY: Period = Period::from_secs(86_400);
+
+/// `[relay]`: where clients come in, and what they are told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Relay {
+    /// REALM of the long-term credentials, 1 to 64 printable ASCII characters.
+    pub realm: String,
+    /// Addresses in the TURN URLs that clients are given; empty: detected.
+    pub public_addresses: Vec<IpAddr>,
+    /// Name in the TURN URLs in place of the addresses; may be empty.
+    pub host_name: String,
+    /// UDP listeners.
+    pub udp: Vec<SocketAddr>,
+    /// TCP listeners.
+    pub tcp: Vec<SocketAddr>,
+    /// Worker threads; 0 is one per core.
+    pub workers: usize,
+    /// How packets travel through the machine.
+    pub fast_path: FastPath,
+}
+
+/// How packets travel through the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FastPath {
+    /// The fastest that works.
+    #[default]
+    Auto,
+    /// Plain sockets.
+    Portable,
+}
+
+impl Default for Relay {
+    fn default() -> Self {
+        let everywhere = vec![
+            SocketAddr::from((Ipv4Addr::UNSPECIFIED, 3478)),
+            SocketAddr::from((Ipv6Addr::UNSPECIFIED, 3478)),
+        ];
+        Self {
+            realm: "vizard".into(),
+            public_addresses: Vec::new(),
+            host_name: String::new(),
+            udp: everywhere.clone(),
+            tcp: everywhere,
+            workers: 0,
+            fast_path: FastPath::Auto,
+        }
+    }
+}
+
+impl Relay {
+    pub(super) fn read(document: &mut Document<'_>) -> Self {
+        let d = Self::default();
+        let listeners = "a list of ADDRESS:PORT, for example [\"0.0.0.0:3478\", \"[::]:3478\"]";
+        let mut s = document.section("relay");
+        let read = Self {
+            realm: s.key(
+                "realm",
+                d.realm,
+                "1 to 64 printable ASCII characters",
+                |realm| {
+                    (1..=64).contains(&realm.len())
+                        && realm
+                            .bytes()
+                            .all(|b| matches!(b, 0x20..=0x7e) && b != b'"' && b != b'\\')
+                },
+            ),
+            public_addresses: s.key(
+                "public_addresses",
+                d.public_addresses,
+                "a list of addresses at which clients reach this node, without ports",
+                |list: &Vec<IpAddr>| {
+                    list.iter()
+                        .all(|ip| !ip.is_unspecified() && !ip.is_multicast())
+                },
+            ),
+            host_name: s.key(
+                "host_name",
+                d.host_name,
+                "a DNS name such as relay.example.org, or an empty string",
+                |name: &String| name.is_empty() || is_host_name(name),
+            ),
+            udp: s.key("udp", d.udp, listeners, |list: &Vec<_>| all_different(list)),
+            tcp: s.key("tcp", d.tcp, listeners, |list: &Vec<_>| all_different(list)),
+            workers: s.key(
+                "workers",
+                d.workers,
+                "a number of threads, 0 to 1024",
+                |n| *n <= 1024,
+            ),
+            fast_path: s.key("fast_path", d.fast_path, "\"auto\" or \"portable\"", |_| {
+                true
+            }),
+        };
+        s.unserved("tls", &no_list());
+        s.unserved("dtls", &no_list());
+        s.finish();
+        if read.udp.is_empty() && read.tcp.is_empty() {
+            document.conflict(
+                "relay.udp",
+                "no listener at all",
+                "name one in relay.udp or relay.tcp",
+            );
+        }
+        read
+    }
+}
+
+fn all_different(listeners: &[SocketAddr]) -> bool {
+    let same = |a: &SocketAddr, b: &SocketAddr| a == b && a.port() != 0;
+    listeners
+        .iter()
+        .enumerate()
+        .all(|(i, a)| !listeners[..i].iter().any(|b| same(a, b)))
+}
+
+fn is_host_name(name: &str) -> bool {
+    let label = |l: &str| {
+        (1..=63).contains(&l.len()) && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    name.len() <= 253 && name.split('.').all(label)
+}
+
+/// `[masking]`: mask addresses, and what a masked client is told of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Masking {
+    /// Pool of IPv4 mask addresses.
+    pub pool_v4: Maybe<Ipv4Net>,
+    /// Pool of IPv6 mask addresses.
+    pub pool_v6: Maybe<Ipv6Net>,
+    /// XOR-MAPPED-ADDRESS of every masked client on IPv4.
+    pub mapped_address_v4: Ipv4Addr,
+    /// XOR-MAPPED-ADDRESS of every masked client on IPv6.
+    pub mapped_address_v6: Ipv6Addr,
+    /// Who gets an answer to a plain STUN Binding.
+    pub answer_binding: AnswerBinding,
+}
+
+/// Who gets an answer to a plain STUN Binding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AnswerBinding {
+    /// Everybody but a transport address that holds a masked allocation.
+    #[default]
+    UnlessMasked,
+    /// Nobody.
+    Never,
+    /// Everybody.
+    Always,
+}
+
+impl Default for Masking {
+    fn default() -> Self {
+        Self {
+            pool_v4: Maybe(Some(Ipv4Net::new_assert(Ipv4Addr::new(198, 18, 0, 0), 15))),
+            pool_v6: Maybe(Some(Ipv6Net::new_assert(
+                Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 0),
+                48,
+            ))),
+            mapped_address_v4: Ipv4Addr::new(192, 0, 2, 1),
+            mapped_address_v6: Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1),
+            answer_binding: AnswerBinding::UnlessMasked,
+        }
+    }
+}
+
+impl Masking {
+    pub(super) fn read(document: &mut Document<'_>) -> Self {
+        let d = Self::default();
+        let mut s = document.section("masking");
+        let read = Self {
+            pool_v4: s.key(
+                "pool_v4",
+                d.pool_v4,
+                "a network of /8 to /24 that nobody uses, such as 198.18.0.0/15, or \"\" for none",
+                |pool: &Maybe<Ipv4Net>| pool.0.is_none_or(|net| (8..=24).contains(&net.prefix_len())),
+            ),
+            pool_v6: s.key(
+                "pool_v6",
+                d.pool_v6,
+                "a network of /16 to /96 that nobody uses, such as 2001:2::/48, or \"\" for none",
+                |pool: &Maybe<Ipv6Net>| pool.0.is_none_or(|net| (16..=96).contains(&net.prefix_len())),
+            ),
+            mapped_address_v4: s.key(
+                "mapped_address_v4",
+                d.mapped_address_v4,
+                "an address out of a documentation network, such as 192.0.2.1 (0.0.0.0 breaks Firefox)",
+                |ip: &Ipv4Addr| !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast(),
+            ),
+            mapped_address_v6: s.key(
+                "mapped_address_v6",
+                d.mapped_address_v6,
+                "an address out of a documentation network, such as 2001:db8::1",
+                |ip: &Ipv6Addr| !ip.is_unspecified() && !ip.is_multicast(),
+            ),
+            answer_binding: s.key(
+                "answer_binding",
+                d.answer_binding,
+                "\"unless-masked\", \"never\" or \"always\"",
+                |_| true,
+            ),
+        };
+        s.finish();
+        read.check(document);
+        read
+    }
+
+    fn check(&self, document: &mut Document<'_>) {
+        let help = "a masked call needs addresses: name a network in masking.pool_v4 or pool_v6";
+        if self.pool_v4.0.is_none() && self.pool_v6.0.is_none() {
+            document.conflict("masking.pool_v4", "both pools are empty", help);
+        }
+        let help = "choose an address outside of the pool, or libnice drops its relay candidates";
+        if self
+            .pool_v4
+            .0
+            .is_some_and(|net| net.contains(&self.mapped_address_v4))
+        {
+            document.conflict("masking.mapped_address_v4", "lies in masking.pool_v4", help);
+        }
+        if self
+            .pool_v6
+            .0
+            .is_some_and(|net| net.contains(&self.mapped_address_v6))
+        {
+            document.conflict("masking.mapped_address_v6", "lies in masking.pool_v6", help);
+        }
+    }
+}
+
+/// `[policy]`: what holds for a party that does not say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Policy {
+    /// Who may see a party's address.
+    pub default_reveal: Reveal,
+    /// Whether a ringing call may be anything but masked.
+    pub ringing: Ringing,
+    /// Who may call a party; empty: nobody.
+    pub default_callable_by: Vec<CallableBy>,
+    /// Whether the callee must have messaged the caller before.
+    pub requires_message: bool,
+    /// How long tickets live when the call does not say.
+    pub ticket_ttl: Period,
+}
+
+/// Who may see a party's address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reveal {
+    /// Nobody.
+    #[default]
+    Nobody,
+    /// Whom the party has among its contacts.
+    Contacts,
+    /// Everybody.
+    Everybody,
+}
+
+/// What a call is while it rings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ringing {
+    /// Masked, whatever it may become when answered.
+    #[default]
+    Masked,
+    /// What it would be when answered.
+    Final,
+}
+
+/// Who may call a party.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CallableBy {
+    /// Whom it has among its contacts.
+    Contacts,
+    /// Whom it follows.
+    Following,
+    /// Verified callers.
+    Verified,
+    /// Everyone.
+    Everyone,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            default_reveal: Reveal::Nobody,
+            ringing: Ringing::Masked,
+            default_callable_by: vec![CallableBy::Everyone],
+            requires_message: false,
+            ticket_ttl: Period::from_secs(7200),
+        }
+    }
+}
+
+impl Policy {
+    pub(super) fn read(document: &mut Document<'_>) -> Self {
+        let d = Self::default();
+        let mut s = document.section("policy");
+        let read = Self {
+            default_reveal: s.key(
+                "default_reveal",
+                d.default_reveal,
+                "\"nobody\", \"contacts\" or \"everybody\"",
+                |_| true,
+            ),
+            ringing: s.key("ringing", d.ringing, "\"masked\" or \"final\"", |_| true),
+            default_callable_by: s.key(
+                "default_callable_by",
+                d.default_callable_by,
+                "a list of \"contacts\", \"following\", \"verified\", \"everyone\"; empty for nobody",
+                |_| true,
+            ),
+            requires_message: s.key("requires_message", d.requires_message, "true or false", |_| true),
+            ticket_ttl: s.key(
+                "ticket_ttl",
+                d.ticket_ttl,
+                "a length of time of 30s to 1d, such as \"2h\"",
+                |ttl| (Period::from_secs(30)..=ONE_DAY).contains(ttl),
+            ),
+        };
+        s.finish();
+        read
+    }
+}
+
+/// `[control]`: the control API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Control {
+    /// Where it listens.
+    pub listen: Listen,
+    /// File of API keys; empty: one key, generated in the state directory.
+    pub api_keys_file: PathBuf,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        let listen = Listen::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
+        Self {
+            listen,
+            api_keys_file: PathBuf::new(),
+        }
+    }
+}
+
+impl Control {
+    pub(super) fn read(document: &mut Document<'_>) -> Self {
+        let d = Self::default();
+        let mut s = document.section("control");
+        let read = Self {
+            listen: s.key(
+                "listen",
+                d.listen,
+                "ADDRESS:PORT, for example 127.0.0.1:8080, or unix:/path/of/the/socket",
+                |_| true,
+            ),
+            api_keys_file: s.key(
+                "api_keys_file",
+                d.api_keys_file,
+                "the path of a file",
+                |_| true,
+            ),
+        };
+        s.unserved("webhooks", &no_list());
+        s.finish();
+        read
+    }
+}
+
+/// `[store]`: where calls are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Store {
+    /// File of the embedded store; empty: in the state directory.
+    pub path: PathBuf,
+}
+
+impl Store {
+    pub(super) fn read(document: &mut Document<'_>) -> Self {
+        let mut s = document.section("store");
+        let read = Self {
+            path: s.key("path", PathBuf::new(), "the path of a file", |_| true),
+        };
+        s.unserved("url", &no_text());
+        s.finish();
+        read
+    }
+}
+
+/// `[log]`: log lines on standard error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Log {
+    /// How lines are written.
+    pub format: Format,
+    /// The least important events that are written.
+    pub level: Level,
+}
+
+impl Log {
+    pub(super) fn read(document: &mut Document<'_>) -> Self {
+        let mut s = document.section("log");
+        let levels = "\"error\", \"warn\", \"info\", \"debug\" or \"trace\"";
+        let read = Self {
+            format: s.key("format", Format::Text, "\"text\" or \"json\"", |_| true),
+            level: s.key("level", Level::Info, levels, |_| true),
+        };
+        s.unserved("raw_addresses_file", &no_text());
+        s.finish();
+        read
+    }
+}
+
+/// Sections of which this version serves nothing, so that a complete file of defaults is accepted.
+pub(super) fn read_unserved(document: &mut Document<'_>) {
+    let mut s = document.section("open");
+    for list in [
+        "relay_addresses",
+        "external_addresses",
+        "denied_peers",
+        "allowed_peers",
+    ] {
+        s.unserved(list, &no_list());
+    }
+    for list in ["rest_secrets", "users"] {
+        s.unserved(list, &no_list());
+    }
+    for file in ["rest_secrets_file", "users_file"] {
+        s.unserved(file, &no_text());
+    }
+    for switch in ["enabled", "tcp_relay", "mobility"] {
+        s.unserved(switch, &toml::Value::Boolean(false));
+    }
+    s.unserved("strict_expiry", &toml::Value::Boolean(true));
+    s.unserved("relay_ports", &toml::Value::String("49152-65535".into()));
+    s.finish();
+    let mut s = document.section("tls");
+    s.unserved("certificate", &no_text());
+    s.unserved("key", &no_text());
+    s.finish();
+}
+
+fn no_list() -> toml::Value {
+    toml::Value::Array(Vec::new())
+}
+
+fn no_text() -> toml::Value {
+    toml::Value::String(String::new())
+}

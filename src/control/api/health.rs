@@ -1,0 +1,81 @@
+//! Health, metrics, and the API's description. They need no key and say nothing about anybody.
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Api;
+use crate::control::problem::Problem;
+
+/// How the node is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Health {
+    /// `ok`.
+    #[schema(value_type = String, example = "ok")]
+    status: &'static str,
+}
+
+/// The process runs.
+#[utoipa::path(
+    get,
+    path = "/livez",
+    tag = "node",
+    security(()),
+    responses((status = 200, description = "It runs", body = Health)),
+)]
+pub(super) async fn livez() -> axum::Json<Health> {
+    axum::Json(Health { status: "ok" })
+}
+
+/// The node takes calls.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "node",
+    security(()),
+    responses(
+        (status = 200, description = "It takes calls", body = Health),
+        (status = 503, description = "It is being drained, or full",
+            body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn readyz(State(api): State<Api>) -> Result<axum::Json<Health>, Problem> {
+    api.switchboard.ready()?;
+    Ok(axum::Json(Health { status: "ok" }))
+}
+
+/// Metrics for Prometheus.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "node",
+    security(()),
+    responses((status = 200, description = "Text exposition format 0.0.4", body = String,
+        content_type = "text/plain")),
+)]
+pub(super) async fn metrics(State(api): State<Api>) -> Response {
+    api.switchboard.measure();
+    let kind = [(
+        header::CONTENT_TYPE,
+        "text/plain; version=0.0.4; charset=utf-8",
+    )];
+    (kind, api.metrics.render()).into_response()
+}
+
+/// This document.
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    tag = "node",
+    security(()),
+    responses((status = 200, description = "OpenAPI 3.1", body = serde_json::Value)),
+)]
+pub(super) async fn openapi(State(api): State<Api>) -> Response {
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        api.document.to_string(),
+    )
+        .into_response()
+}

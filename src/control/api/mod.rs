@@ -1,0 +1,198 @@
+//! The control API over HTTP: parse, call one function of the switchboard, render.
+
+mod answers;
+mod calls;
+mod extract;
+mod health;
+mod listen;
+mod request;
+mod view;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use tokio::sync::Semaphore;
+use tracing::error;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::problem::{Kind, Problem};
+use super::switchboard::Switchboard;
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::code_label;
+use view::{CallView, Renderer};
+
+pub use extract::BODY_LIMIT;
+pub(super) use listen::Listener;
+pub use listen::{Address, ListenError};
+
+/// Requests that are worked on at a time; more are told to come back.
+const WORKERS: usize = 256;
+/// The paths, as metrics name them.
+const PATHS: [&str; 8] = [
+    "/v1/decisions",
+    "/v1/calls",
+    "/v1/calls/{id}",
+    "/v1/calls/{id}/answer",
+    "/livez",
+    "/readyz",
+    "/metrics",
+    "/openapi.json",
+];
+
+/// What the handlers share.
+#[derive(Clone)]
+pub(super) struct Api {
+    switchboard: Arc<Switchboard>,
+    metrics: Arc<Metrics>,
+    node: Arc<str>,
+    document: Arc<str>,
+    workers: Arc<Semaphore>,
+}
+
+impl Api {
+    /// Has the switchboard do something, to its end even if the client hangs up.
+    async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Switchboard) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let Ok(permit) = Arc::clone(&self.workers).try_acquire_owned() else {
+            return Err(Problem::new(Kind::Overloaded, "Try again in a moment."));
+        };
+        let switchboard = Arc::clone(&self.switchboard);
+        let working = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            work(&switchboard)
+        });
+        working.await.unwrap_or_else(|_| {
+            error!("a request ended in a panic; this is a bug");
+            Err(Problem::new(
+                Kind::Internal,
+                "This is a bug; the request can be tried again.",
+            ))
+        })
+    }
+
+    fn render(&self, render: impl FnOnce(&Renderer<'_>) -> CallView) -> CallView {
+        let live = self.switchboard.live();
+        render(&Renderer {
+            live: &live,
+            node: &self.node,
+        })
+    }
+}
+
+/// The API's routes.
+pub(super) fn router(switchboard: Arc<Switchboard>, node: &str, metrics: Arc<Metrics>) -> Router {
+    let (router, document) = described().split_for_parts();
+    let api = Api {
+        switchboard,
+        metrics,
+        node: node.into(),
+        document: rendered(&document).into(),
+        workers: Arc::new(Semaphore::new(WORKERS)),
+    };
+    router
+        .fallback(|| async { Problem::new(Kind::NotFound, "/openapi.json says what there is.") })
+        .method_not_allowed_fallback(|| async { Problem::new(Kind::MethodNotAllowed, "") })
+        .layer(middleware::from_fn_with_state(api.clone(), observe))
+        .with_state(api)
+}
+
+/// The API's description, OpenAPI 3.1 as JSON.
+pub fn openapi() -> String {
+    rendered(&described().into_openapi())
+}
+
+fn rendered(document: &utoipa::openapi::OpenApi) -> String {
+    document
+        .to_pretty_json()
+        .expect("the document is plain data")
+        + "\n"
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "vizard control API",
+        description = "Decides, opens, answers and ends calls whose parties do not learn each \
+            other's addresses. Errors are `application/problem+json` (RFC 9457) with a stable \
+            `type`.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
+    ),
+    modifiers(&Bearer),
+    security(("key" = [])),
+    tags(
+        (name = "calls", description = "Calls and decisions"),
+        (name = "node", description = "This node"),
+    ),
+)]
+struct Document;
+
+/// API keys in the `Authorization` header.
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let key = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        document
+            .components
+            .get_or_insert_default()
+            .add_security_scheme("key", key);
+    }
+}
+
+fn described() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(calls::decide))
+        .routes(routes!(calls::open, calls::list))
+        .routes(routes!(calls::show, calls::end))
+        .routes(routes!(calls::answer))
+        .routes(routes!(health::livez))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::metrics))
+        .routes(routes!(health::openapi))
+}
+
+/// Counts what was answered, and has nobody keep it.
+async fn observe(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let matched = request.extensions().get::<MatchedPath>();
+    let path = matched.and_then(|path| PATHS.into_iter().find(|known| *known == path.as_str()));
+    let mut response = next.run(request).await;
+    let code = code_label(response.status().as_u16());
+    api.metrics
+        .http_requests
+        .of([path.unwrap_or("other"), code])
+        .inc();
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_string(&self).unwrap_or_default();
+        let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+        let mut response = (status, kind, body).into_response();
+        let extra = match status {
+            StatusCode::UNAUTHORIZED => Some((header::WWW_AUTHENTICATE, "Bearer")),
+            StatusCode::SERVICE_UNAVAILABLE => Some((header::RETRY_AFTER, "1")),
+            StatusCode::REQUEST_TIMEOUT => Some((header::CONNECTION, "close")),
+            _ => None,
+        };
+        if let Some((name, value)) = extra {
+            response
+                .headers_mut()
+                .insert(name, HeaderValue::from_static(value));
+        }
+        response
+    }
+}

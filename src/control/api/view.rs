@@ -1,0 +1,442 @@
+//! What the API answers.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use utoipa::ToSchema;
+use vizard_proto::auth::ticket::TicketKeys;
+
+use crate::control::calls::{self, Call, EndReason, Generation, Happening, Outcome, Traffic};
+use crate::control::names;
+use crate::control::policy::{Decision, Route};
+use crate::control::problem::Because;
+use crate::control::switchboard::{Decided, Live, Wanted, because};
+
+/// What would be decided of a call.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct DecisionView {
+    /// How the parties may connect once everybody has answered: `refused` if not at all.
+    pub(super) route: Route,
+    /// The route in each phase.
+    pub(super) phases: PhasesView,
+    /// Which rules led to `route`: for the platform.
+    pub(super) why: Vec<Because>,
+    /// All that the caller may be told of a refusal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = Option<String>)]
+    pub(super) public_reason: Option<&'static str>,
+    /// The parties, by id.
+    pub(super) parties: BTreeMap<String, DecidedParty>,
+}
+
+/// The route while the call rings, and when everybody has answered.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PhasesView {
+    /// While the call rings.
+    pub(super) ringing: Route,
+    /// When everybody has answered.
+    pub(super) answered: Route,
+}
+
+/// What a decision means for a party.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct DecidedParty {
+    /// Whether its address is kept from everybody.
+    pub(super) masked: bool,
+    /// The ids of those who may learn its address.
+    pub(super) visible_to: Vec<String>,
+}
+
+/// A call.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CallView {
+    /// Its id.
+    pub(super) id: String,
+    /// `ringing`, `answered` or `ended`.
+    #[schema(value_type = String, example = "ringing")]
+    pub(super) phase: &'static str,
+    /// How the parties connect: `masked`, every pair is relayed; `direct`, which can only be after
+    /// the answer unless `policy.ringing` is `final`.
+    pub(super) route: Route,
+    /// The route in each phase.
+    pub(super) phases: PhasesView,
+    /// When it was opened.
+    #[schema(value_type = String, format = DateTime)]
+    pub(super) opened_at: Timestamp,
+    /// When its tickets expire.
+    #[schema(value_type = String, format = DateTime)]
+    pub(super) expires_at: Timestamp,
+    /// Seconds from the one to the other.
+    pub(super) ttl: u64,
+    /// The node that relays it.
+    pub(super) node: String,
+    /// Which rules led to `route`.
+    pub(super) why: Vec<Because>,
+    /// What clients have to do with the new configurations: `ice-restart`, that is
+    /// `setConfiguration()` and `restartIce()`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = Option<String>, example = "ice-restart")]
+    pub(super) apply: Option<&'static str>,
+    /// The parties, by id.
+    pub(super) parties: BTreeMap<String, PartyView>,
+    /// What happened, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) timeline: Vec<MomentView>,
+    /// Who could have learned what of whom.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) exposure: Vec<ExposureView>,
+}
+
+/// A party of a call.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PartyView {
+    /// Whether its address is kept from everybody.
+    pub(super) masked: bool,
+    /// The ids of those who may learn its address.
+    pub(super) visible_to: Vec<String>,
+    /// What its only device passes to `new RTCPeerConnection()`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(super) rtc_configuration: Option<RtcConfiguration>,
+    /// Its devices by name, if it was given any.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) devices: BTreeMap<String, DeviceView>,
+    /// The device that answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(super) answered_on: Option<String>,
+    /// What it has sent through the relay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(super) usage: Option<UsageView>,
+}
+
+/// A device of a party.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct DeviceView {
+    /// What it passes to `new RTCPeerConnection()`.
+    pub(super) rtc_configuration: RtcConfiguration,
+}
+
+/// The dictionary of the same name in WebRTC.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RtcConfiguration {
+    /// Servers.
+    pub(super) ice_servers: Vec<IceServer>,
+    /// `relay`, or `all` where a direct path is allowed.
+    #[schema(value_type = String, example = "relay")]
+    pub(super) ice_transport_policy: &'static str,
+}
+
+/// The dictionary of the same name in WebRTC.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct IceServer {
+    /// Where it is.
+    #[schema(example = json!(["turn:relay.example:3478?transport=udp"]))]
+    pub(super) urls: Vec<String>,
+    /// The ticket: opaque.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(super) username: Option<String>,
+    /// Its password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(super) credential: Option<String>,
+}
+
+/// What a party has sent through the relay.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct UsageView {
+    /// Packets.
+    pub(super) packets: u64,
+    /// Bytes of payload.
+    pub(super) bytes: u64,
+}
+
+/// Something that happened in a call.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct MomentView {
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub(super) at: Timestamp,
+    /// `call.ringing`, `party.connected`, `party.answered`, `call.direct`, `call.ended` or
+    /// `call.expired`.
+    #[schema(value_type = String, example = "party.answered")]
+    pub(super) event: &'static str,
+    /// The id of the party concerned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(super) party: Option<String>,
+}
+
+/// What one party could have learned of another.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ExposureView {
+    /// The id of the party that could have learned.
+    pub(super) to: String,
+    /// The id of the party that it could have learned of.
+    pub(super) of: String,
+    /// `nothing` or `address`.
+    #[schema(value_type = String, example = "nothing")]
+    pub(super) what: &'static str,
+    /// Since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = Option<String>, format = DateTime)]
+    pub(super) since: Option<Timestamp>,
+}
+
+/// Some calls.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CallList {
+    /// The calls, oldest first.
+    pub(super) calls: Vec<CallView>,
+    /// The next page's `cursor`; absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(super) next_cursor: Option<String>,
+}
+
+/// The decision about `wanted`.
+pub(super) fn decision(wanted: &Wanted, decided: &Decided) -> DecisionView {
+    let id = |index: usize| wanted.names.get(index).map(|(id, _)| id.as_str());
+    let answered = &decided.answered;
+    let party = |index: usize| DecidedParty {
+        masked: answered.masked(index),
+        visible_to: answered
+            .visible_to(index)
+            .iter()
+            .filter_map(id)
+            .map(str::to_owned)
+            .collect(),
+    };
+    let names = wanted.names.iter().enumerate();
+    DecisionView {
+        route: answered.route,
+        phases: PhasesView {
+            ringing: decided.ringing.route,
+            answered: answered.route,
+        },
+        why: because(&answered.why, id),
+        public_reason: (answered.route == Route::Refused).then_some(Decision::PUBLIC_REASON),
+        parties: names
+            .map(|(index, (id, _))| (id.clone(), party(index)))
+            .collect(),
+    }
+}
+
+/// Renders calls.
+pub(super) struct Renderer<'a> {
+    /// The settings in force.
+    pub(super) live: &'a Live,
+    /// This node's name.
+    pub(super) node: &'a str,
+}
+
+impl Renderer<'_> {
+    /// `call` as it was when it was opened, with its tickets.
+    pub(super) fn opened(&self, call: &Call) -> CallView {
+        let mut view = self.view(call, "ringing", &call.opened);
+        self.configure(&mut view, call, Generation::Opened, call.opened.route);
+        view
+    }
+
+    /// `call` as its answer left it, with the new tickets if it made the call direct.
+    pub(super) fn answered(&self, call: &Call) -> CallView {
+        let mut view = self.view(call, call.phase().as_str(), call.outcome());
+        if call.restarted() {
+            self.configure(&mut view, call, Generation::Answered, Route::Direct);
+            view.apply = Some("ice-restart");
+        }
+        view
+    }
+
+    /// `call` as it is, with what happened in it.
+    pub(super) fn shown(&self, call: &Call) -> CallView {
+        let mut view = self.view(call, call.phase().as_str(), call.outcome());
+        for party in &call.parties {
+            if let Some(view) = view.parties.get_mut(&party.id) {
+                let Traffic { packets, bytes } = party.sent;
+                view.usage = Some(UsageView { packets, bytes });
+            }
+        }
+        view.timeline = timeline(call);
+        view.exposure = exposure(call);
+        view
+    }
+
+    fn view(&self, call: &Call, phase: &'static str, outcome: &Outcome) -> CallView {
+        let id = |index: usize| call.parties.get(index).map(|party| party.id.as_str());
+        let masked = outcome.route != Route::Direct;
+        let party = |index: usize, party: &calls::Party| PartyView {
+            masked,
+            visible_to: if masked {
+                Vec::new()
+            } else {
+                others(call, index)
+            },
+            rtc_configuration: None,
+            devices: BTreeMap::new(),
+            answered_on: party.answer.as_ref().and_then(|answer| answer.name.clone()),
+            usage: None,
+        };
+        let parties = call.parties.iter().enumerate();
+        let answered = call.answered.as_ref().unwrap_or(&call.if_answered).route;
+        CallView {
+            id: names::written(call.id).to_string(),
+            phase,
+            route: outcome.route,
+            phases: PhasesView {
+                ringing: call.opened.route,
+                answered,
+            },
+            opened_at: time(call.opened_at),
+            expires_at: time(call.expires_at),
+            ttl: call.expires_at - call.opened_at,
+            node: self.node.to_owned(),
+            why: because(&outcome.why, id),
+            apply: None,
+            parties: parties
+                .map(|(index, of)| (of.id.clone(), party(index, of)))
+                .collect(),
+            timeline: Vec::new(),
+            exposure: Vec::new(),
+        }
+    }
+
+    fn configure(&self, view: &mut CallView, call: &Call, generation: Generation, route: Route) {
+        for (index, party) in call.parties.iter().enumerate() {
+            let Some(view) = view.parties.get_mut(&party.id) else {
+                continue;
+            };
+            for device in call.devices(index, generation) {
+                let credential = self.credential(call, index, device, generation);
+                let configuration = self.configuration(credential, route);
+                match party.devices.get(device) {
+                    Some(name) => {
+                        let device = DeviceView {
+                            rtc_configuration: configuration,
+                        };
+                        view.devices.insert(name.clone(), device);
+                    }
+                    None => view.rtc_configuration = Some(configuration),
+                }
+            }
+        }
+    }
+
+    fn credential(
+        &self,
+        call: &Call,
+        party: usize,
+        device: usize,
+        generation: Generation,
+    ) -> (String, String) {
+        let keys: &TicketKeys = &self.live.tickets;
+        let credential = keys.mint(&call.ticket(party, device, generation));
+        (credential.username, credential.password)
+    }
+
+    fn configuration(
+        &self,
+        (username, credential): (String, String),
+        route: Route,
+    ) -> RtcConfiguration {
+        let relay = IceServer {
+            urls: self.live.ice_urls.clone(),
+            username: Some(username),
+            credential: Some(credential),
+        };
+        match route {
+            Route::Direct => {
+                let urls = stun_urls(&self.live.ice_urls);
+                let stun = IceServer {
+                    urls,
+                    username: None,
+                    credential: None,
+                };
+                let servers = [stun, relay].into_iter();
+                RtcConfiguration {
+                    ice_servers: servers.filter(|server| !server.urls.is_empty()).collect(),
+                    ice_transport_policy: "all",
+                }
+            }
+            Route::Masked | Route::Refused => RtcConfiguration {
+                ice_servers: vec![relay],
+                ice_transport_policy: "relay",
+            },
+        }
+    }
+}
+
+/// The relay as a STUN server: `stun:` has no transport and means UDP (RFC 7064).
+fn stun_urls(turn_urls: &[String]) -> Vec<String> {
+    let mut urls: Vec<String> = Vec::new();
+    for url in turn_urls {
+        let host = url
+            .strip_prefix("turn:")
+            .and_then(|url| url.strip_suffix("?transport=udp"));
+        if let Some(host) = host {
+            urls.push(format!("stun:{host}"));
+        }
+    }
+    urls
+}
+
+fn others(call: &Call, index: usize) -> Vec<String> {
+    let others = call
+        .parties
+        .iter()
+        .enumerate()
+        .filter(|(other, _)| *other != index);
+    others.map(|(_, party)| party.id.clone()).collect()
+}
+
+fn timeline(call: &Call) -> Vec<MomentView> {
+    let event = |what| match what {
+        Happening::Ringing => "call.ringing",
+        Happening::Connected => "party.connected",
+        Happening::Answered => "party.answered",
+        Happening::Direct => "call.direct",
+        Happening::Ended => match call.end.map(|end| end.reason) {
+            Some(EndReason::Expired) => "call.expired",
+            _ => "call.ended",
+        },
+    };
+    let moments = call.timeline().into_iter();
+    moments
+        .map(|moment| MomentView {
+            at: time(moment.at),
+            event: event(moment.what),
+            party: moment.party.map(|index| call.parties[index].id.clone()),
+        })
+        .collect()
+}
+
+fn exposure(call: &Call) -> Vec<ExposureView> {
+    let since = call.direct_since().map(time);
+    let what = if since.is_some() {
+        "address"
+    } else {
+        "nothing"
+    };
+    let pairs = call.parties.iter().enumerate().flat_map(|(index, of)| {
+        others(call, index)
+            .into_iter()
+            .map(move |to| (of.id.clone(), to))
+    });
+    pairs
+        .map(|(of, to)| ExposureView {
+            to,
+            of,
+            what,
+            since,
+        })
+        .collect()
+}
+
+fn time(unix_seconds: u64) -> Timestamp {
+    let seconds = i64::try_from(unix_seconds).unwrap_or(i64::MAX);
+    Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX)
+}

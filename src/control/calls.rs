@@ -1,0 +1,491 @@
+//! One call: a state machine that takes the time as an argument.
+//!
+//! `ringing -> answered -> ended`. A [`Call`] is everything that has to survive a restart; its
+//! tickets are not in it, because the same ticket under the same keys is the same credential.
+//!
+//! A party's device has one ticket per generation: the first for the opened call and, when the
+//! answer makes the call direct, the second for the ICE restart. Tickets of the first generation
+//! live on meanwhile, except those of devices that lost the race to answer.
+
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use vizard_proto::auth::ticket::{CallId, Ticket};
+use vizard_proto::contract::Scope;
+
+use super::policy::{self, Decision, Policy, Reason, Request, Route};
+
+/// Most devices of one party.
+pub const MAX_DEVICES: usize = 8;
+
+/// A call, as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// Its name.
+    pub id: CallId,
+    /// Unix seconds.
+    pub opened_at: u64,
+    /// Unix seconds at which its tickets expire, and with them the call.
+    pub expires_at: u64,
+    /// Limit for what one allocation sends, in kilobits of payload per second; 0 is none.
+    pub kbps: u32,
+    /// What the policy was asked.
+    pub request: Request,
+    /// The parties, in the request's order.
+    pub parties: Vec<Party>,
+    /// What the policy said when the call was opened.
+    pub opened: Outcome,
+    /// What it said at that time of the answered call.
+    pub if_answered: Outcome,
+    /// What holds since everybody has answered.
+    pub answered: Option<Outcome>,
+    /// How it ended.
+    pub end: Option<End>,
+}
+
+/// A route and the rules that led to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Unix seconds since when it holds.
+    pub at: u64,
+    /// The route.
+    pub route: Route,
+    /// The rules.
+    pub why: Vec<Reason>,
+}
+
+impl Outcome {
+    /// What `decision` says, at `at`.
+    pub fn new(at: u64, decision: Decision) -> Self {
+        Self {
+            at,
+            route: decision.route,
+            why: decision.why,
+        }
+    }
+}
+
+/// A party of a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Party {
+    /// The platform's name for it.
+    pub id: String,
+    /// The names of its devices; none: one device without a name.
+    pub devices: Vec<String>,
+    /// How it answered.
+    pub answer: Option<Answer>,
+    /// Unix seconds of its first allocation.
+    pub connected_at: Option<u64>,
+    /// What it has sent.
+    pub sent: Traffic,
+}
+
+/// Which device answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// Unix seconds.
+    pub at: u64,
+    /// Its index among the party's devices.
+    pub device: usize,
+    /// Its name, if it has one.
+    pub name: Option<String>,
+}
+
+/// Packets and payload bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes of payload, without TURN headers.
+    pub bytes: u64,
+}
+
+impl Traffic {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, packets: u64, bytes: u64) -> Self {
+        Self {
+            packets: self.packets.saturating_add(packets),
+            bytes: self.bytes.saturating_add(bytes),
+        }
+    }
+}
+
+/// The end of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    /// Unix seconds.
+    pub at: u64,
+    /// Why.
+    pub reason: EndReason,
+}
+
+/// Why a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EndReason {
+    /// The platform ended it.
+    Requested,
+    /// Its time to live is over.
+    Expired,
+}
+
+/// How far a call has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Nobody has answered.
+    Ringing,
+    /// Somebody has answered.
+    Answered,
+    /// It is over.
+    Ended,
+}
+
+impl Phase {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Ringing, Self::Answered, Self::Ended];
+
+    /// The word in the API and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ringing => "ringing",
+            Self::Answered => "answered",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+impl FromStr for Phase {
+    type Err = policy::UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|phase| phase.as_str() == word)
+            .ok_or(policy::UnknownWord)
+    }
+}
+
+/// Which of a device's tickets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Generation {
+    /// Handed out when the call was opened.
+    Opened,
+    /// Handed out when the answer made the call direct.
+    Answered,
+}
+
+/// What an answer changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answered {
+    /// Whether anything changed; the same device may answer twice.
+    pub changed: bool,
+    /// Whether the call became direct by this answer.
+    pub became_direct: bool,
+    /// Devices whose tickets are dead from here on.
+    pub lost: Vec<Scope>,
+}
+
+/// Why nobody answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerError {
+    /// The call is over.
+    Ended,
+    /// No party has that name.
+    NoSuchParty,
+    /// Who calls does not answer.
+    IsCaller,
+    /// The party has several devices and none was named.
+    DeviceRequired,
+    /// The party has no device of that name.
+    NoSuchDevice,
+    /// Another device of the party has answered.
+    Elsewhere,
+}
+
+/// Something that happened in a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Unix seconds.
+    pub at: u64,
+    /// What.
+    pub what: Happening,
+    /// The index of the party concerned.
+    pub party: Option<usize>,
+}
+
+/// What can happen in a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Happening {
+    /// It was opened.
+    Ringing,
+    /// A party made its first allocation.
+    Connected,
+    /// A party answered.
+    Answered,
+    /// The parties may connect directly from here on.
+    Direct,
+    /// It ended.
+    Ended,
+}
+
+impl Call {
+    /// How far it has come.
+    pub fn phase(&self) -> Phase {
+        if self.end.is_some() {
+            Phase::Ended
+        } else if self.parties.iter().any(|party| party.answer.is_some()) {
+            Phase::Answered
+        } else {
+            Phase::Ringing
+        }
+    }
+
+    /// What holds of its route.
+    pub fn outcome(&self) -> &Outcome {
+        self.answered.as_ref().unwrap_or(&self.opened)
+    }
+
+    /// Since when the parties may know each other's addresses; `None`: they can't.
+    pub fn direct_since(&self) -> Option<u64> {
+        [Some(&self.opened), self.answered.as_ref()]
+            .into_iter()
+            .flatten()
+            .find(|outcome| outcome.route == Route::Direct)
+            .map(|outcome| outcome.at)
+    }
+
+    /// `device` of party `id` answers. On an error nothing has changed.
+    ///
+    /// The call can become direct when everybody has answered, if both the policy of its opening
+    /// and `policy` admit it: in a group, the phones of those who have not answered learn nothing.
+    pub fn answer(
+        &mut self,
+        policy: &Policy,
+        id: &str,
+        device: Option<&str>,
+        now: u64,
+    ) -> Result<Answered, AnswerError> {
+        self.settle(now);
+        if self.end.is_some() {
+            return Err(AnswerError::Ended);
+        }
+        let index = self.party(id).ok_or(AnswerError::NoSuchParty)?;
+        if self.request.caller() == Some(index) {
+            return Err(AnswerError::IsCaller);
+        }
+        let answer = Answer {
+            at: now,
+            ..self.parties[index].answering(device)?
+        };
+        if let Some(earlier) = &self.parties[index].answer {
+            let same = (earlier.device, &earlier.name) == (answer.device, &answer.name);
+            return if same {
+                Ok(Answered::default())
+            } else {
+                Err(AnswerError::Elsewhere)
+            };
+        }
+        self.parties[index].answer = Some(answer);
+        let became_direct = self.decide_again(policy, now);
+        Ok(Answered {
+            changed: true,
+            became_direct,
+            lost: self.lost(index),
+        })
+    }
+
+    /// Ends the call, once.
+    pub fn finish(&mut self, now: u64) {
+        self.settle(now);
+        self.end.get_or_insert(End {
+            at: now,
+            reason: EndReason::Requested,
+        });
+    }
+
+    /// Ends the call if its time is over by `now`.
+    pub fn settle(&mut self, now: u64) {
+        if now >= self.expires_at {
+            self.end.get_or_insert(End {
+                at: self.expires_at,
+                reason: EndReason::Expired,
+            });
+        }
+    }
+
+    /// The index of the party with that name.
+    pub fn party(&self, id: &str) -> Option<usize> {
+        self.parties.iter().position(|party| party.id == id)
+    }
+
+    /// Devices whose tickets died because another of the same party answered.
+    pub fn all_lost(&self) -> Vec<Scope> {
+        (0..self.parties.len())
+            .flat_map(|index| self.lost(index))
+            .collect()
+    }
+
+    /// The devices of party `index` that have a ticket of `generation`, by index.
+    pub fn devices(&self, index: usize, generation: Generation) -> Vec<usize> {
+        let party = &self.parties[index];
+        match (generation, &party.answer) {
+            (Generation::Answered, Some(answer)) => vec![answer.device],
+            _ => (0..party.device_count()).collect(),
+        }
+    }
+
+    /// The ticket of a device.
+    pub fn ticket(&self, index: usize, device: usize, generation: Generation) -> Ticket {
+        let count = self.parties[index].device_count();
+        let (serial, route) = match generation {
+            Generation::Opened => (device, self.opened.route),
+            Generation::Answered => (count + device, self.outcome().route),
+        };
+        Ticket {
+            call: self.id,
+            party: small(index),
+            device: small(serial),
+            expires_at: self.expires_at,
+            kbps: self.kbps,
+            masked: route != Route::Direct,
+        }
+    }
+
+    /// Every ticket that was handed out.
+    pub fn tickets(&self) -> Vec<Ticket> {
+        let mut generations = vec![Generation::Opened];
+        if self.restarted() {
+            generations.push(Generation::Answered);
+        }
+        let parties = 0..self.parties.len();
+        parties
+            .flat_map(|index| {
+                generations
+                    .iter()
+                    .map(move |generation| (index, *generation))
+            })
+            .flat_map(|(index, generation)| {
+                let devices = self.devices(index, generation).into_iter();
+                devices.map(move |device| self.ticket(index, device, generation))
+            })
+            .collect()
+    }
+
+    /// Whether the answer made the call direct, so that its tickets have a second generation.
+    pub fn restarted(&self) -> bool {
+        let answered = self.answered.as_ref().map(|outcome| outcome.route);
+        self.opened.route != Route::Direct && answered == Some(Route::Direct)
+    }
+
+    /// What happened, in order.
+    pub fn timeline(&self) -> Vec<Moment> {
+        let moment = |at, what, party| Moment { at, what, party };
+        let mut moments = vec![moment(self.opened_at, Happening::Ringing, None)];
+        for (index, party) in self.parties.iter().enumerate() {
+            let connected = party.connected_at;
+            moments.extend(connected.map(|at| moment(at, Happening::Connected, Some(index))));
+            let answer = party.answer.as_ref();
+            moments
+                .extend(answer.map(|answer| moment(answer.at, Happening::Answered, Some(index))));
+        }
+        moments.extend(
+            self.direct_since()
+                .map(|at| moment(at, Happening::Direct, None)),
+        );
+        moments.extend(self.end.map(|end| moment(end.at, Happening::Ended, None)));
+        moments.sort_by_key(|moment| (moment.at, moment.what));
+        moments
+    }
+
+    /// Asks the policy once more when the last party has answered; whether the call became direct.
+    fn decide_again(&mut self, policy: &Policy, now: u64) -> bool {
+        let answers = self
+            .parties
+            .iter()
+            .filter(|party| party.answer.is_some())
+            .count();
+        // All but the caller: where nobody is named as such, whoever is left over is.
+        if self.answered.is_some() || answers + 1 < self.parties.len() {
+            return false;
+        }
+        let mut outcome = if self.opened.route == Route::Direct {
+            self.opened.clone()
+        } else if self.if_answered.route == Route::Direct {
+            Outcome::new(
+                now,
+                policy::decide(policy, &self.request, policy::Phase::Answered),
+            )
+        } else {
+            self.if_answered.clone()
+        };
+        outcome.at = now;
+        if outcome.route == Route::Refused {
+            // The policy became stricter while it rang: the call goes on, masked.
+            outcome.route = Route::Masked;
+        }
+        self.answered = Some(outcome);
+        self.restarted()
+    }
+
+    /// Devices of party `index` that lost: their tickets of the first generation are all they have.
+    fn lost(&self, index: usize) -> Vec<Scope> {
+        let party = &self.parties[index];
+        let Some(answer) = &party.answer else {
+            return Vec::new();
+        };
+        (0..party.device_count())
+            .filter(|device| *device != answer.device)
+            .map(|device| Scope::Device(small(index), small(device)))
+            .collect()
+    }
+}
+
+impl Party {
+    /// A party of that name that nobody has heard of yet.
+    pub fn new(id: String, devices: Vec<String>) -> Self {
+        Self {
+            id,
+            devices,
+            answer: None,
+            connected_at: None,
+            sent: Traffic::default(),
+        }
+    }
+
+    /// How many devices it has: 1 to [`MAX_DEVICES`].
+    pub fn device_count(&self) -> usize {
+        self.devices.len().max(1)
+    }
+
+    /// The answer that `device` would give; its time is left open.
+    fn answering(&self, device: Option<&str>) -> Result<Answer, AnswerError> {
+        let name = device.map(str::to_owned);
+        let index = match (self.devices.as_slice(), device) {
+            // One ticket, and the platform may give a name to whoever holds it.
+            ([], _) => {
+                return Ok(Answer {
+                    at: 0,
+                    device: 0,
+                    name,
+                });
+            }
+            ([_], None) => 0,
+            (_, None) => return Err(AnswerError::DeviceRequired),
+            (devices, Some(device)) => devices
+                .iter()
+                .position(|known| known == device)
+                .ok_or(AnswerError::NoSuchDevice)?,
+        };
+        Ok(Answer {
+            at: 0,
+            device: index,
+            name: Some(self.devices[index].clone()),
+        })
+    }
+}
+
+/// A party's or device's index: below 256 by [`policy::MAX_PARTIES`] and [`MAX_DEVICES`].
+fn small(index: usize) -> u8 {
+    u8::try_from(index).expect("parties and devices are few")
+}

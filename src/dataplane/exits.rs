@@ -1,0 +1,152 @@
+//! The ways out of a worker: its sockets, its connections, and the mailboxes of the workers that
+//! have the other connections.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use vizard_proto::address::{Client, FiveTuple};
+use vizard_proto::contract::Delivery;
+use vizard_proto::forward::Hop;
+
+use super::brain::Brain;
+use super::counters::{Counters, Loss, Path};
+use super::stream::Connections;
+use super::udp;
+
+/// Zero bytes behind a message; what came in as padding is never passed on.
+const PADDING: [u8; 4] = [0; 4];
+/// `ChannelData`'s header.
+const HEADER: usize = vizard_proto::channel_data::HEADER_LEN;
+
+pub(super) struct Exits {
+    pub(super) counters: Counters,
+    pub(super) sockets: Vec<udp::Socket>,
+    pub(super) connections: Connections,
+    datagrams: udp::Exit,
+    brain: Arc<Brain>,
+    hand: u16,
+}
+
+impl Exits {
+    pub(super) fn new(
+        hand: u16,
+        brain: Arc<Brain>,
+        sockets: Vec<udp::Socket>,
+        connections: Connections,
+    ) -> Self {
+        Self {
+            counters: Counters::new(&brain.metrics),
+            datagrams: udp::Exit::new(&sockets),
+            sockets,
+            connections,
+            brain,
+            hand,
+        }
+    }
+
+    /// Passes on the `ChannelData` message that starts at `start` in the arena.
+    pub(super) fn pass_on(&mut self, hop: &Hop, arena: &[u8], start: usize) {
+        let message = start..start + hop.len;
+        let tuple = &hop.to.tuple;
+        if tuple.transport.is_stream() {
+            let parts = [&arena[message], &PADDING[..hop.padding]];
+            return self.send_to_stream(&hop.to, Path::Table, hop.len - HEADER, &parts);
+        }
+        if self.datagrams.is_full() {
+            self.flush(arena);
+        }
+        if let Err(loss) = self.datagrams.push(tuple, message) {
+            self.counters.lost(loss);
+        }
+    }
+
+    /// Sends the datagrams that [`Self::pass_on`] has gathered.
+    pub(super) fn flush(&mut self, arena: &[u8]) {
+        let counters = &mut self.counters;
+        self.datagrams
+            .flush(&self.sockets, arena, |len, sent| match sent {
+                Ok(()) => counters.forwarded(Path::Table, len - HEADER),
+                Err(loss) => counters.lost(loss),
+            });
+    }
+
+    /// Forgets the datagrams that [`Self::pass_on`] has gathered.
+    pub(super) fn discard(&mut self) {
+        self.datagrams.discard();
+    }
+
+    /// Sends what the relay wants delivered; `packet` is where the packet that it came in lies in
+    /// the arena.
+    pub(super) fn deliver(&mut self, delivery: &Delivery, arena: &[u8], packet: Range<usize>) {
+        self.flush(arena);
+        let payload = &arena[packet][delivery.payload.clone()];
+        let parts = [
+            delivery.prefix.as_bytes(),
+            payload,
+            &PADDING[..delivery.padding],
+        ];
+        if delivery.to.tuple.transport.is_stream() {
+            return self.send_to_stream(&delivery.to, Path::Relay, payload.len(), &parts);
+        }
+        match self
+            .datagrams
+            .send(&self.sockets, &delivery.to.tuple, parts)
+        {
+            Ok(()) => self.counters.forwarded(Path::Relay, payload.len()),
+            Err(loss) => self.counters.lost(loss),
+        }
+    }
+
+    /// Answers a client of this worker.
+    pub(super) fn answer(&mut self, to: &FiveTuple, answer: &[u8], arena: &[u8]) {
+        self.flush(arena);
+        self.counters.answered(answer);
+        let sent = if to.transport.is_stream() {
+            self.connections.send_answer(to, answer)
+        } else {
+            self.datagrams.send(&self.sockets, to, [answer])
+        };
+        if let Err(loss) = sent {
+            self.counters.lost(loss);
+        }
+    }
+
+    /// Sends what other workers have for connections of this one.
+    pub(super) fn take_parcels(&mut self) {
+        let brain = Arc::clone(&self.brain);
+        let Some(mailbox) = brain.mailbox(self.hand) else {
+            return;
+        };
+        while let Some(parcel) = mailbox.next_parcel() {
+            match self
+                .connections
+                .send_media(&parcel.to, &[parcel.as_bytes()])
+            {
+                Ok(()) => self.counters.forwarded(parcel.path, parcel.payload),
+                Err(loss) => self.counters.lost(loss),
+            }
+            mailbox.give_back(parcel);
+        }
+    }
+
+    fn send_to_stream(&mut self, to: &Client, path: Path, payload: usize, parts: &[&[u8]]) {
+        if to.hand != self.hand {
+            return self.hand_over(to, path, payload, parts);
+        }
+        match self.connections.send_media(&to.tuple, parts) {
+            Ok(()) => self.counters.forwarded(path, payload),
+            Err(loss) => self.counters.lost(loss),
+        }
+    }
+
+    fn hand_over(&mut self, to: &Client, path: Path, payload: usize, parts: &[&[u8]]) {
+        match self.brain.mailbox(to.hand) {
+            None => self.counters.lost(Loss::NoConnection),
+            Some(mailbox) => {
+                if !mailbox.hand_over(to.tuple, path, payload, parts) {
+                    self.counters.lost(Loss::HandoverFull);
+                }
+            }
+        }
+    }
+}

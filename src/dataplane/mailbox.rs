@@ -1,0 +1,289 @@
+//! What a worker is sent by others: changes of the forwarding table, and messages for connections
+//! that it owns. Both come through queues of fixed size, neither sender ever waits.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_queue::ArrayQueue;
+use mio::Waker;
+use vizard_proto::address::FiveTuple;
+use vizard_proto::forward::{Forward, ForwardKey};
+
+use super::counters::Path;
+
+/// How many messages for a worker's connections may wait for it.
+const PARCELS: usize = 256;
+
+/// The largest message that is handed over: a full buffer behind the largest prefix, and padding.
+pub(super) const PARCEL_SIZE: usize = super::worker::SLOT + 64;
+
+/// A change of the forwarding table.
+#[derive(Clone, Copy)]
+pub(super) enum Change {
+    Install(ForwardKey, Forward),
+    Remove(ForwardKey),
+}
+
+/// A message on its way to a connection of another worker.
+pub(super) struct Parcel {
+    pub(super) to: FiveTuple,
+    pub(super) path: Path,
+    /// How much of it the client gets to see as payload, for the statistics.
+    pub(super) payload: usize,
+    len: usize,
+    bytes: [u8; PARCEL_SIZE],
+}
+
+impl Parcel {
+    fn empty() -> Box<Self> {
+        let nobody = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
+        Box::new(Self {
+            to: FiveTuple {
+                transport: vizard_proto::address::Transport::Tcp,
+                local: nobody,
+                remote: nobody,
+            },
+            path: Path::Table,
+            payload: 0,
+            len: 0,
+            bytes: [0; PARCEL_SIZE],
+        })
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    /// Copies `parts` in, one behind the other; whether they fit.
+    fn fill(&mut self, parts: &[&[u8]]) -> bool {
+        self.len = 0;
+        for part in parts {
+            let Some(room) = self.bytes.get_mut(self.len..self.len + part.len()) else {
+                return false;
+            };
+            room.copy_from_slice(part);
+            self.len += part.len();
+        }
+        true
+    }
+}
+
+/// One worker's mailbox.
+///
+/// # Why no removal can be lost, and none comes too late
+///
+/// Changes are posted while the relay's lock is held, in the order in which the relay gave them
+/// out, so every queue holds them in that order and an older install never follows a younger
+/// removal. When a queue is full the change is not queued; the worker's `rebuild` flag is raised
+/// in its place, still under the lock. The worker then takes the lock, so that nothing is posted
+/// meanwhile, lowers the flag, throws the queue away and copies the relay's entries, which contain
+/// every change ever posted. A command has posted its removals or raised the flag before it
+/// returns, and a worker applies its mailbox **after** it has received a batch and **before** it
+/// looks the first packet up. So a packet received after a revocation returned is never forwarded
+/// by a revoked entry, and an idle worker need not be woken for it.
+pub(super) struct Mailbox {
+    changes: ArrayQueue<Change>,
+    rebuild: AtomicBool,
+    parcels: ArrayQueue<Box<Parcel>>,
+    spare: ArrayQueue<Box<Parcel>>,
+    woken: AtomicBool,
+    waker: Waker,
+}
+
+impl Mailbox {
+    /// A mailbox for so many table changes. With `handover`, also for parcels.
+    pub(super) fn new(waker: Waker, changes: usize, handover: bool) -> Self {
+        let spare = ArrayQueue::new(PARCELS);
+        if handover {
+            while spare.push(Parcel::empty()).is_ok() {}
+        }
+        Self {
+            changes: ArrayQueue::new(changes.max(1)),
+            rebuild: AtomicBool::new(false),
+            parcels: ArrayQueue::new(PARCELS),
+            spare,
+            woken: AtomicBool::new(false),
+            waker,
+        }
+    }
+
+    /// Posts a change. The relay's lock must be held.
+    pub(super) fn post(&self, change: Change) {
+        if self.changes.push(change).is_err() {
+            self.rebuild.store(true, Ordering::SeqCst);
+        }
+        // A worker without traffic empties its queue before that is full.
+        if self.changes.len() * 2 > self.changes.capacity() {
+            self.wake();
+        }
+    }
+
+    /// Whether the table has to be rebuilt from the relay.
+    pub(super) fn wants_rebuild(&self) -> bool {
+        self.rebuild.load(Ordering::SeqCst)
+    }
+
+    /// Demands that the table be rebuilt from the relay.
+    pub(super) fn demand_rebuild(&self) {
+        self.rebuild.store(true, Ordering::SeqCst);
+    }
+
+    /// The rebuild begins. The relay's lock must be held.
+    pub(super) fn begin_rebuild(&self) {
+        self.rebuild.store(false, Ordering::SeqCst);
+        while self.changes.pop().is_some() {}
+    }
+
+    /// The next change.
+    pub(super) fn next_change(&self) -> Option<Change> {
+        self.changes.pop()
+    }
+
+    /// Hands a message for one of the worker's connections over; false if there is no room.
+    pub(super) fn hand_over(
+        &self,
+        to: FiveTuple,
+        path: Path,
+        payload: usize,
+        parts: &[&[u8]],
+    ) -> bool {
+        let Some(mut parcel) = self.spare.pop() else {
+            return false;
+        };
+        (parcel.to, parcel.path, parcel.payload) = (to, path, payload);
+        if !parcel.fill(parts) {
+            self.give_back(parcel);
+            return false;
+        }
+        let queued = self.parcels.push(parcel).is_ok();
+        self.wake();
+        queued
+    }
+
+    /// The next message for a connection of this worker. It goes back with [`Self::give_back`].
+    pub(super) fn next_parcel(&self) -> Option<Box<Parcel>> {
+        self.parcels.pop()
+    }
+
+    pub(super) fn give_back(&self, parcel: Box<Parcel>) {
+        // There are never more parcels than places for them.
+        let _ = self.spare.push(parcel);
+    }
+
+    /// Wakes the worker, once until it calls [`Self::awake`].
+    pub(super) fn wake(&self) {
+        if !self.woken.swap(true, Ordering::SeqCst) {
+            self.force_awake();
+        }
+    }
+
+    /// Wakes the worker even if somebody else has.
+    pub(super) fn force_awake(&self) {
+        if let Err(error) = self.waker.wake()
+            && error.kind() != io::ErrorKind::WouldBlock
+        {
+            // Not woken: whoever comes next tries again, and the worker looks once a second anyway.
+            self.woken.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// The worker is awake and about to look into its mailbox.
+    pub(super) fn awake(&self) {
+        self.woken.store(false, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use mio::Poll;
+    use vizard_proto::address::{Client, Transport};
+    use vizard_proto::channel_data::ChannelNumber;
+    use vizard_proto::contract::AllocationId;
+
+    use super::*;
+    use crate::dataplane::worker::WAKER;
+
+    fn mailbox(changes: usize) -> (Poll, Mailbox) {
+        let poll = Poll::new().expect("a poll");
+        let waker = Waker::new(poll.registry(), WAKER).expect("a waker");
+        (poll, Mailbox::new(waker, changes, true))
+    }
+
+    fn tuple() -> FiveTuple {
+        let (local, remote) = ("203.0.113.1:3478", "198.51.100.7:4000");
+        FiveTuple {
+            transport: Transport::Tcp,
+            local: local.parse().expect("an address"),
+            remote: remote.parse().expect("an address"),
+        }
+    }
+
+    fn key(number: u16) -> ForwardKey {
+        let channel = ChannelNumber::new(0x4000 + number).expect("a channel");
+        ForwardKey {
+            tuple: tuple(),
+            channel,
+        }
+    }
+
+    fn install(number: u16) -> Change {
+        let forward = Forward {
+            to: Client {
+                tuple: tuple(),
+                hand: 0,
+            },
+            channel: key(number).channel,
+            allocation: AllocationId(1),
+            kbps: NonZeroU32::new(1),
+        };
+        Change::Install(key(number), forward)
+    }
+
+    #[test]
+    fn changes_come_in_the_order_they_were_posted() {
+        let (_poll, mailbox) = mailbox(8);
+        mailbox.post(install(1));
+        mailbox.post(Change::Remove(key(1)));
+        mailbox.post(install(2));
+        assert!(!mailbox.wants_rebuild());
+        assert!(matches!(mailbox.next_change(), Some(Change::Install(it, _)) if it == key(1)));
+        assert!(matches!(mailbox.next_change(), Some(Change::Remove(it)) if it == key(1)));
+        assert!(matches!(mailbox.next_change(), Some(Change::Install(it, _)) if it == key(2)));
+        assert!(mailbox.next_change().is_none());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_a_rebuild() {
+        let (_poll, mailbox) = mailbox(2);
+        for number in 0..3 {
+            mailbox.post(install(number));
+        }
+        assert!(mailbox.wants_rebuild());
+        mailbox.begin_rebuild();
+        assert!(!mailbox.wants_rebuild());
+        assert!(
+            mailbox.next_change().is_none(),
+            "the relay's entries say it all"
+        );
+        mailbox.post(Change::Remove(key(0)));
+        assert!(mailbox.next_change().is_some());
+    }
+
+    #[test]
+    fn parcels_are_bounded_and_come_back() {
+        let (_poll, mailbox) = mailbox(1);
+        let parts: [&[u8]; 3] = [b"head", b"body", &[0; 3]];
+        for _ in 0..PARCELS {
+            assert!(mailbox.hand_over(tuple(), Path::Relay, 4, &parts));
+        }
+        assert!(!mailbox.hand_over(tuple(), Path::Relay, 4, &parts));
+        let parcel = mailbox.next_parcel().expect("there are some");
+        assert_eq!(parcel.as_bytes(), b"headbody\0\0\0");
+        assert_eq!((parcel.to, parcel.payload), (tuple(), 4));
+        mailbox.give_back(parcel);
+        assert!(!mailbox.hand_over(tuple(), Path::Table, 0, &[&[0; PARCEL_SIZE], b"x"]));
+        assert!(mailbox.hand_over(tuple(), Path::Table, 0, &[&[0; PARCEL_SIZE]]));
+    }
+}

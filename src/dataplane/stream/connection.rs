@@ -1,0 +1,192 @@
+//! One client's TCP connection.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+
+use mio::net::TcpStream;
+use vizard_proto::address::{Client, FiveTuple};
+
+use crate::dataplane::worker::SLOT;
+
+/// Media that may wait for a client that does not read fast enough, in bytes. Kept small: late
+/// media is worth nothing.
+const MEDIA_QUEUE: usize = 16 * 1024;
+/// Media and answers that may wait, in bytes.
+const WHOLE_QUEUE: usize = 32 * 1024;
+/// The most that is read at once, so that one busy client does not keep the others waiting.
+const READ_SIZE: usize = 16 * 1024;
+
+/// What is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Urgency {
+    /// May be lost.
+    Media,
+    /// Must arrive.
+    Answer,
+}
+
+/// What became of a message for a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// It is on its way, or waits in the queue.
+    Done,
+    /// There was no room.
+    NoRoom,
+    /// The connection is broken.
+    Broken,
+}
+
+/// What reading gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Filled {
+    /// So many bytes stand at the start of the arena.
+    Some {
+        /// How many.
+        len: usize,
+        /// Whether there may be more in the socket. A stream that gave less than it was asked for
+        /// has no more, and says so when that changes (epoll(7)).
+        is_more: bool,
+    },
+    /// Nothing more is there.
+    Nothing,
+    /// The client has closed it.
+    Closed,
+    /// The connection is broken.
+    Broken,
+}
+
+pub(super) struct Connection {
+    stream: TcpStream,
+    client: Client,
+    /// Tells it from another one that had the same place before.
+    pub(super) serial: u64,
+    /// Whether it is in the list of those that have something to read.
+    pub(super) is_ready: bool,
+    /// Whether it is to be closed at the end of the turn.
+    pub(super) is_doomed: bool,
+    /// The start of a message whose rest has not come yet.
+    rest: Box<[u8; SLOT]>,
+    rest_len: usize,
+    queue: VecDeque<u8>,
+}
+
+impl Connection {
+    pub(super) fn new(stream: TcpStream, client: Client, serial: u64) -> Self {
+        Self {
+            stream,
+            client,
+            serial,
+            is_ready: false,
+            is_doomed: false,
+            rest: Box::new([0; SLOT]),
+            rest_len: 0,
+            queue: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn client(&self) -> Client {
+        self.client
+    }
+
+    pub(super) fn tuple(&self) -> &FiveTuple {
+        &self.client.tuple
+    }
+
+    pub(super) fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
+    /// Puts what was kept, and behind it what the socket has, at the start of `arena`.
+    pub(super) fn fill(&mut self, arena: &mut [u8]) -> Filled {
+        let kept = self.rest_len;
+        arena[..kept].copy_from_slice(&self.rest[..kept]);
+        loop {
+            return match self.stream.read(&mut arena[kept..kept + READ_SIZE]) {
+                Ok(0) => Filled::Closed,
+                Ok(len) => Filled::Some {
+                    len: kept + len,
+                    is_more: len == READ_SIZE,
+                },
+                Err(error) => match error.kind() {
+                    ErrorKind::Interrupted => continue,
+                    ErrorKind::WouldBlock => Filled::Nothing,
+                    _ => Filled::Broken,
+                },
+            };
+        }
+    }
+
+    /// Keeps the start of a message until the rest of it comes.
+    pub(super) fn keep(&mut self, rest: &[u8]) {
+        // A message that is longer than this is no valid frame, so its start always fits.
+        let len = rest.len().min(SLOT);
+        self.rest[..len].copy_from_slice(&rest[..len]);
+        self.rest_len = len;
+    }
+
+    /// Sends a message made of `parts`, or queues what the socket does not take.
+    pub(super) fn send(&mut self, parts: &[&[u8]], urgency: Urgency) -> Sent {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        if !self.queue.is_empty() {
+            let room = match urgency {
+                Urgency::Media => MEDIA_QUEUE,
+                Urgency::Answer => WHOLE_QUEUE,
+            };
+            if self.queue.len() + len > room {
+                return Sent::NoRoom;
+            }
+            self.enqueue(parts, 0);
+            return Sent::Done;
+        }
+        match self.write(parts) {
+            Ok(written) => {
+                self.enqueue(parts, written);
+                Sent::Done
+            }
+            Err(_) => Sent::Broken,
+        }
+    }
+
+    /// How many bytes of `parts` the socket took.
+    fn write(&mut self, parts: &[&[u8]]) -> io::Result<usize> {
+        let mut slices = [IoSlice::new(&[]); 3];
+        for (slice, part) in slices.iter_mut().zip(parts) {
+            *slice = IoSlice::new(part);
+        }
+        loop {
+            match self.stream.write_vectored(&slices) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(0),
+                result => return result,
+            }
+        }
+    }
+
+    /// Queues `parts` without their first `skip` bytes.
+    fn enqueue(&mut self, parts: &[&[u8]], mut skip: usize) {
+        for part in parts {
+            let skipped = skip.min(part.len());
+            self.queue.extend(&part[skipped..]);
+            skip -= skipped;
+        }
+    }
+
+    /// Writes what waits, as far as the socket takes it; whether the connection is sound.
+    pub(super) fn flush(&mut self) -> bool {
+        while !self.queue.is_empty() {
+            let (front, back) = self.queue.as_slices();
+            match self
+                .stream
+                .write_vectored(&[IoSlice::new(front), IoSlice::new(back)])
+            {
+                Ok(0) => return false,
+                Ok(written) => {
+                    self.queue.drain(..written);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return error.kind() == ErrorKind::WouldBlock,
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,346 @@
+//! TCP (RFC 8656 section 2.1): listeners and the connections of one worker.
+//!
+//! A connection belongs to the worker that accepted it. It must hold an allocation: it is looked at
+//! regularly and closed if it holds none, whatever else the client may be sending.
+
+mod connection;
+mod quota;
+
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, ErrorKind};
+use std::time::Duration;
+
+use ahash::RandomState;
+use mio::event::Source;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry, Token};
+use vizard_proto::address::{Client, FiveTuple, Transport, canonical};
+use vizard_proto::time::Timestamp;
+
+use super::brain::Brain;
+use super::counters::{Closed, Counters, Loss, Purpose, Trouble};
+use super::{hash, listen};
+use connection::{Connection, Filled, Sent, Urgency};
+
+pub use quota::ConnectionLimits;
+pub(super) use quota::Quota;
+
+/// How long no connection is accepted after the system had no resources for one.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How many connections a listener takes in one turn.
+const ACCEPT_BATCH: usize = 64;
+
+/// A listening socket.
+pub(super) struct Listener {
+    listener: TcpListener,
+    is_ready: bool,
+    paused_until: Timestamp,
+}
+
+impl Listener {
+    /// Takes a listening, non-blocking socket over.
+    pub(super) fn new(listener: std::net::TcpListener) -> Self {
+        Self {
+            listener: TcpListener::from_std(listener),
+            is_ready: false,
+            paused_until: Timestamp::ZERO,
+        }
+    }
+
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        self.listener.register(registry, token, Interest::READABLE)
+    }
+
+    /// Connections are waiting.
+    pub(super) fn notify(&mut self) {
+        self.is_ready = true;
+    }
+
+    /// When there will be something to do, if nothing happens before.
+    pub(super) fn wakes_at(&self) -> Timestamp {
+        if self.is_ready {
+            self.paused_until
+        } else {
+            Timestamp::NEVER
+        }
+    }
+
+    fn accept(&mut self, now: Timestamp, counters: &mut Counters) -> Option<TcpStream> {
+        if !self.is_ready || now < self.paused_until {
+            return None;
+        }
+        loop {
+            match self.listener.accept() {
+                Ok((stream, _)) => return Some(stream),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.is_ready = false;
+                    return None;
+                }
+                // This one connection is gone, the next is another matter.
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
+                Err(_) => {
+                    counters.trouble(Trouble::Accept);
+                    self.paused_until = now + ACCEPT_PAUSE;
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+/// The connections of one worker.
+pub(super) struct Connections {
+    hand: u16,
+    registry: Registry,
+    first_token: usize,
+    patience: Duration,
+    places: Vec<Option<Connection>>,
+    free: Vec<usize>,
+    by_tuple: HashMap<FiveTuple, usize, RandomState>,
+    ready: VecDeque<usize>,
+    doomed: Vec<(usize, Closed)>,
+    /// Ordered by time, since everyone waits equally long.
+    checks: VecDeque<(Timestamp, usize, u64)>,
+    last_serial: u64,
+}
+
+impl Connections {
+    /// `hand` is the worker's index; tokens from `first_token` on are its connections'.
+    /// A connection may be without an allocation for `patience`, at most twice that.
+    pub(super) fn new(
+        hand: u16,
+        registry: Registry,
+        first_token: usize,
+        patience: Duration,
+    ) -> Self {
+        Self {
+            hand,
+            registry,
+            first_token,
+            patience,
+            places: Vec::new(),
+            free: Vec::new(),
+            by_tuple: HashMap::with_hasher(hash::state()),
+            ready: VecDeque::new(),
+            doomed: Vec::new(),
+            checks: VecDeque::new(),
+            last_serial: 0,
+        }
+    }
+
+    /// Takes what waits at `listener`.
+    pub(super) fn accept(
+        &mut self,
+        listener: &mut Listener,
+        now: Timestamp,
+        brain: &Brain,
+        counters: &mut Counters,
+    ) {
+        for _ in 0..ACCEPT_BATCH {
+            let Some(stream) = listener.accept(now, counters) else {
+                return;
+            };
+            let Ok(tuple) = five_tuple(&stream) else {
+                continue; // Closed before we looked.
+            };
+            self.admit(stream, tuple, now, brain, counters);
+        }
+    }
+
+    fn admit(
+        &mut self,
+        stream: TcpStream,
+        tuple: FiveTuple,
+        now: Timestamp,
+        brain: &Brain,
+        counters: &mut Counters,
+    ) {
+        if let Some(place) = self.by_tuple.get(&tuple).copied() {
+            self.doom(place, Closed::Replaced);
+            self.bury(now, brain, counters);
+        }
+        if let Err(limit) = brain.quota.take(tuple.remote.ip()) {
+            return counters.closed(limit);
+        }
+        if self.place(stream, tuple, now).is_err() {
+            brain.quota.release(tuple.remote.ip());
+            return counters.trouble(Trouble::Accept);
+        }
+        brain.metrics.tcp_connections.inc();
+    }
+
+    fn place(&mut self, mut stream: TcpStream, tuple: FiveTuple, now: Timestamp) -> io::Result<()> {
+        listen::prepare_stream(&stream)?;
+        let place = self.free.last().copied().unwrap_or(self.places.len());
+        let token = Token(self.first_token + place);
+        stream.register(
+            &self.registry,
+            token,
+            Interest::READABLE | Interest::WRITABLE,
+        )?;
+        self.last_serial += 1;
+        let client = Client {
+            tuple,
+            hand: self.hand,
+        };
+        let connection = Connection::new(stream, client, self.last_serial);
+        if self.free.pop().is_some() {
+            self.places[place] = Some(connection);
+        } else {
+            self.places.push(Some(connection));
+        }
+        self.by_tuple.insert(tuple, place);
+        self.checks
+            .push_back((now + self.patience, place, self.last_serial));
+        Ok(())
+    }
+
+    /// Something happened at the connection with this token.
+    pub(super) fn notify(&mut self, token: usize, readable: bool, writable: bool) {
+        let place = token - self.first_token;
+        let Some(connection) = self.places.get_mut(place).and_then(Option::as_mut) else {
+            return;
+        };
+        if readable && !connection.is_ready {
+            connection.is_ready = true;
+            self.ready.push_back(place);
+        }
+        if writable && !connection.flush() {
+            self.doom(place, Closed::Failed);
+        }
+    }
+
+    /// How many connections have something to read.
+    pub(super) fn ready_count(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Reads from the next connection that has something: its place, its client, and how many
+    /// bytes stand at the start of the arena.
+    pub(super) fn read_next(&mut self, arena: &mut [u8]) -> Option<(usize, Client, usize)> {
+        let place = self.ready.pop_front()?;
+        let connection = self.places.get_mut(place).and_then(Option::as_mut)?;
+        match connection.fill(arena) {
+            Filled::Some { len, is_more } => {
+                connection.is_ready = is_more;
+                if is_more {
+                    self.ready.push_back(place);
+                }
+                return Some((place, connection.client(), len));
+            }
+            Filled::Nothing => connection.is_ready = false,
+            Filled::Closed => self.doom(place, Closed::ByClient),
+            Filled::Broken => self.doom(place, Closed::Failed),
+        }
+        None
+    }
+
+    /// Keeps what is left of what was read, until there is more.
+    pub(super) fn keep(&mut self, place: usize, rest: &[u8]) {
+        if let Some(connection) = self.places.get_mut(place).and_then(Option::as_mut) {
+            connection.keep(rest);
+        }
+    }
+
+    /// Whether the connection is still to be served.
+    pub(super) fn is_open(&self, place: usize) -> bool {
+        matches!(self.places.get(place), Some(Some(connection)) if !connection.is_doomed)
+    }
+
+    /// Sends media to a client; `parts` are at most three.
+    pub(super) fn send_media(&mut self, to: &FiveTuple, parts: &[&[u8]]) -> Result<(), Loss> {
+        let place = self.by_tuple.get(to).copied().ok_or(Loss::NoConnection)?;
+        match self.send(place, parts, Urgency::Media) {
+            Sent::Done => Ok(()),
+            Sent::NoRoom => Err(Loss::ConnectionFull),
+            Sent::Broken => {
+                self.doom(place, Closed::Failed);
+                Err(Loss::NoConnection)
+            }
+        }
+    }
+
+    /// Sends an answer to a client; if there is no room for it, the connection is closed.
+    pub(super) fn send_answer(&mut self, to: &FiveTuple, answer: &[u8]) -> Result<(), Loss> {
+        let place = self.by_tuple.get(to).copied().ok_or(Loss::NoConnection)?;
+        match self.send(place, &[answer], Urgency::Answer) {
+            Sent::Done => Ok(()),
+            Sent::NoRoom => {
+                self.doom(place, Closed::Unread);
+                Err(Loss::ConnectionFull)
+            }
+            Sent::Broken => {
+                self.doom(place, Closed::Failed);
+                Err(Loss::NoConnection)
+            }
+        }
+    }
+
+    fn send(&mut self, place: usize, parts: &[&[u8]], urgency: Urgency) -> Sent {
+        match self.places.get_mut(place).and_then(Option::as_mut) {
+            Some(connection) if !connection.is_doomed => connection.send(parts, urgency),
+            _ => Sent::Broken,
+        }
+    }
+
+    /// Closes a connection at the end of the turn.
+    pub(super) fn doom(&mut self, place: usize, reason: Closed) {
+        if let Some(Some(connection)) = self.places.get_mut(place)
+            && !connection.is_doomed
+        {
+            connection.is_doomed = true;
+            self.doomed.push((place, reason));
+        }
+    }
+
+    /// Closes what was doomed, and tells the relay.
+    pub(super) fn bury(&mut self, now: Timestamp, brain: &Brain, counters: &mut Counters) {
+        while let Some((place, reason)) = self.doomed.pop() {
+            let Some(mut connection) = self.places.get_mut(place).and_then(Option::take) else {
+                continue;
+            };
+            let tuple = *connection.tuple();
+            // It is closed right away, so that the poll forgets it even if this fails.
+            let _ = self.registry.deregister(connection.stream());
+            self.by_tuple.remove(&tuple);
+            self.ready.retain(|ready| *ready != place);
+            self.free.push(place);
+            counters.closed(reason);
+            brain.metrics.tcp_connections.dec();
+            brain.quota.release(tuple.remote.ip());
+            brain.with_relay(Purpose::Disconnect, now, |relay, now| {
+                relay.handle_disconnect(now, &tuple);
+            });
+        }
+    }
+
+    /// Dooms connections that hold no allocation.
+    pub(super) fn check(&mut self, now: Timestamp, brain: &Brain) {
+        while let Some((at, place, serial)) = self.checks.front().copied() {
+            if now < at {
+                break;
+            }
+            self.checks.pop_front();
+            let Some(Some(connection)) = self.places.get_mut(place) else {
+                continue;
+            };
+            if connection.serial != serial {
+                continue;
+            }
+            if brain.has_allocation(now, connection.tuple()) {
+                self.checks.push_back((now + self.patience, place, serial));
+            } else {
+                self.doom(place, Closed::NoAllocation);
+            }
+        }
+    }
+}
+
+fn five_tuple(stream: &TcpStream) -> io::Result<FiveTuple> {
+    Ok(FiveTuple {
+        transport: Transport::Tcp,
+        local: canonical(stream.local_addr()?),
+        remote: canonical(stream.peer_addr()?),
+    })
+}

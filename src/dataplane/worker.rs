@@ -1,0 +1,299 @@
+//! One worker: a thread with its own sockets, connections, gate and forwarding table.
+//!
+//! Every turn of its loop waits for events, reads at most one batch from each socket and
+//! connection, and sends what comes of it. A packet with an entry in the table takes no lock and
+//! allocates nothing on its way.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::{Events, Poll, Token};
+use vizard_proto::address::{Client, FiveTuple, Transport};
+use vizard_proto::framing::{Frame, next_frame};
+use vizard_proto::time::Timestamp;
+
+use super::brain::Brain;
+use super::counters::{Closed, Loss, Purpose, Trouble};
+use super::desk::Desk;
+use super::exits::Exits;
+use super::stream::{Connections, Listener};
+use super::udp::{self, Ancillary, Received};
+
+/// How many datagrams are received before they are dealt with.
+pub(super) const BATCH: usize = 32;
+/// The largest packet that is passed on, in bytes. Media is made to fit an Ethernet frame.
+pub(super) const SLOT: usize = 2048;
+
+/// The token of the waker; sockets, listeners and connections follow in this order.
+pub(super) const WAKER: Token = Token(0);
+const FIRST_SOCKET: usize = 1;
+
+/// How often usage is reported and connections are checked.
+const TICK: Duration = Duration::from_secs(1);
+/// The most that the first worker sleeps: it tells the relay the time, and another worker may have
+/// set a timer meanwhile.
+const TIMER_GRAIN: Duration = Duration::from_millis(250);
+
+/// What a worker starts with.
+pub(super) struct Seat {
+    pub(super) hand: u16,
+    pub(super) poll: Poll,
+    pub(super) sockets: Vec<udp::Socket>,
+    pub(super) listeners: Vec<Listener>,
+}
+
+impl Seat {
+    /// Registers everything with the poll.
+    pub(super) fn register(&mut self) -> io::Result<()> {
+        let registry = self.poll.registry();
+        for (index, socket) in self.sockets.iter_mut().enumerate() {
+            socket.register(registry, Token(FIRST_SOCKET + index))?;
+        }
+        let first_listener = FIRST_SOCKET + self.sockets.len();
+        for (index, listener) in self.listeners.iter_mut().enumerate() {
+            listener.register(registry, Token(first_listener + index))?;
+        }
+        Ok(())
+    }
+}
+
+pub(super) struct Worker {
+    hand: u16,
+    brain: Arc<Brain>,
+    poll: Poll,
+    events: Events,
+    listeners: Vec<Listener>,
+    /// Which sockets may have something.
+    readable: Vec<bool>,
+    desk: Desk,
+    exits: Exits,
+    /// Where packets are received and changed. Datagrams lie in slots of [`SLOT`] bytes; what is
+    /// read from a connection lies at the start.
+    arena: Box<[u8]>,
+    ancillary: Ancillary,
+    /// The connection whose messages are being dealt with.
+    serving: Option<usize>,
+    next_tick: Timestamp,
+}
+
+impl Worker {
+    pub(super) fn new(seat: Seat, registry: mio::Registry, brain: Arc<Brain>, desk: Desk) -> Self {
+        let Seat {
+            hand,
+            poll,
+            sockets,
+            listeners,
+        } = seat;
+        let first_connection = FIRST_SOCKET + sockets.len() + listeners.len();
+        let connections =
+            Connections::new(hand, registry, first_connection, brain.quota.patience());
+        Self {
+            hand,
+            poll,
+            events: Events::with_capacity(1024),
+            listeners,
+            readable: vec![true; sockets.len()],
+            desk,
+            exits: Exits::new(hand, Arc::clone(&brain), sockets, connections),
+            arena: vec![0; BATCH * SLOT].into_boxed_slice(),
+            ancillary: Ancillary::new(),
+            serving: None,
+            next_tick: brain.now() + TICK,
+            brain,
+        }
+    }
+
+    /// Works until told to stop. A panic is a bug of ours and ends one turn, not the calls of
+    /// everybody else.
+    pub(super) fn run(mut self) {
+        while !self.brain.is_stopping() {
+            if catch_unwind(AssertUnwindSafe(|| self.turn())).is_err() {
+                self.recover();
+            }
+        }
+        self.desk.report_usage();
+        self.exits.counters.flush();
+    }
+
+    /// Nothing half done may go out: not what waits to be sent, not by a table that may be wrong,
+    /// not from a connection that has lost its rhythm.
+    fn recover(&mut self) {
+        self.brain.metrics.worker_panics.inc();
+        self.exits.discard();
+        if let Some(place) = self.serving.take() {
+            self.exits.connections.doom(place, Closed::Failed);
+        }
+        if let Some(mailbox) = self.brain.mailbox(self.hand) {
+            mailbox.demand_rebuild();
+        }
+    }
+
+    fn turn(&mut self) {
+        self.wait();
+        if let Some(mailbox) = self.brain.mailbox(self.hand) {
+            mailbox.awake();
+        }
+        self.exits.take_parcels();
+        for index in 0..self.readable.len() {
+            if self.readable[index] {
+                self.receive_batch(index);
+            }
+        }
+        self.serve_streams();
+        self.keep_time();
+        self.exits.counters.flush();
+    }
+
+    /// Sleeps until something happens, and notes what.
+    fn wait(&mut self) {
+        let patience = self.patience();
+        if let Err(error) = self.poll.poll(&mut self.events, Some(patience)) {
+            if error.kind() != io::ErrorKind::Interrupted {
+                self.exits.counters.trouble(Trouble::Poll);
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            return;
+        }
+        let first_listener = FIRST_SOCKET + self.readable.len();
+        let first_connection = first_listener + self.listeners.len();
+        for event in &self.events {
+            let Token(token) = event.token();
+            if token >= first_connection {
+                let readable = event.is_readable() || event.is_read_closed() || event.is_error();
+                self.exits
+                    .connections
+                    .notify(token, readable, event.is_writable());
+            } else if token >= first_listener {
+                self.listeners[token - first_listener].notify();
+            } else if token >= FIRST_SOCKET {
+                self.readable[token - FIRST_SOCKET] = true;
+            }
+        }
+    }
+
+    /// How long to sleep if nothing happens.
+    fn patience(&self) -> Duration {
+        if self.readable.contains(&true) || self.exits.connections.ready_count() > 0 {
+            return Duration::ZERO;
+        }
+        let now = self.brain.now();
+        let listeners = self.listeners.iter().map(Listener::wakes_at);
+        let mut until = listeners.fold(self.next_tick, Timestamp::min);
+        if self.hand == 0 {
+            until = until.min(self.brain.deadline()).min(now + TIMER_GRAIN);
+        }
+        until.since(now)
+    }
+
+    /// Receives a batch from one socket and deals with it.
+    fn receive_batch(&mut self, index: usize) {
+        let mut batch = [const { None }; BATCH];
+        let mut troubles = 0;
+        for (slot, packet) in batch.iter_mut().enumerate() {
+            let buffer = &mut self.arena[slot * SLOT..(slot + 1) * SLOT];
+            match self.exits.sockets[index].receive(buffer, &mut self.ancillary) {
+                Received::Packet { len, remote, local } => {
+                    let tuple = FiveTuple {
+                        transport: Transport::Udp,
+                        local,
+                        remote,
+                    };
+                    *packet = Some((
+                        len,
+                        Client {
+                            tuple,
+                            hand: self.hand,
+                        },
+                    ));
+                }
+                Received::Oversized => self.exits.counters.lost(Loss::Oversized),
+                Received::NoDestination => self.exits.counters.lost(Loss::NoDestination),
+                Received::Trouble => {
+                    self.exits.counters.trouble(Trouble::Receive);
+                    troubles += 1;
+                }
+                Received::Nothing => {
+                    self.readable[index] = false;
+                    break;
+                }
+            }
+        }
+        if troubles == BATCH {
+            self.readable[index] = false; // Until the next tick: this is no passing error.
+        }
+        let now = self.brain.now();
+        self.desk.catch_up();
+        for (slot, packet) in batch.iter().enumerate() {
+            if let Some((len, from)) = packet {
+                let start = slot * SLOT;
+                let range = start..start + len;
+                self.desk
+                    .handle(now, from, &mut self.arena, range, &mut self.exits);
+            }
+        }
+        self.exits.flush(&self.arena);
+    }
+
+    fn serve_streams(&mut self) {
+        let now = self.brain.now();
+        for listener in &mut self.listeners {
+            let Exits {
+                connections,
+                counters,
+                ..
+            } = &mut self.exits;
+            connections.accept(listener, now, &self.brain, counters);
+        }
+        for _ in 0..self.exits.connections.ready_count() {
+            if let Some((place, from, len)) = self.exits.connections.read_next(&mut self.arena) {
+                self.read_messages(place, &from, len);
+            }
+        }
+        let Exits {
+            connections,
+            counters,
+            ..
+        } = &mut self.exits;
+        connections.bury(now, &self.brain, counters);
+    }
+
+    /// Deals with the messages in the first `len` bytes of the arena, which came from a connection.
+    fn read_messages(&mut self, place: usize, from: &Client, len: usize) {
+        let now = self.brain.now();
+        self.serving = Some(place);
+        self.desk.catch_up();
+        let mut start = 0;
+        while self.exits.connections.is_open(place) {
+            match next_frame(&self.arena[start..len], SLOT) {
+                Frame::Complete { message, total } => {
+                    let range = start..start + message;
+                    self.desk
+                        .handle(now, from, &mut self.arena, range, &mut self.exits);
+                    start += total;
+                }
+                Frame::Incomplete { .. } => break,
+                Frame::Invalid => self.exits.connections.doom(place, Closed::NotTurn),
+            }
+        }
+        self.exits.flush(&self.arena);
+        self.exits.connections.keep(place, &self.arena[start..len]);
+        self.serving = None;
+    }
+
+    fn keep_time(&mut self) {
+        let now = self.brain.now();
+        // One worker is enough to tell the relay the time.
+        if self.hand == 0 && now >= self.brain.deadline() {
+            self.brain
+                .with_relay(Purpose::Timeout, now, vizard_proto::Relay::handle_timeout);
+        }
+        if now >= self.next_tick {
+            self.next_tick = now + TICK;
+            self.readable.fill(true);
+            self.desk.tick();
+            self.exits.connections.check(now, &self.brain);
+        }
+    }
+}

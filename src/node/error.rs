@@ -1,0 +1,65 @@
+//! Why a node does not start.
+
+use std::fmt;
+use std::io;
+use vizard_proto::contract::CommandError;
+
+use crate::control::store::StoreError;
+use crate::control::{ServeError, keys::KeyFileError};
+use crate::dataplane;
+use crate::state::StateError;
+
+/// Why a node does not start or reload: what is wrong, and what to do.
+#[derive(Debug)]
+pub struct StartError(String);
+
+impl StartError {
+    pub(super) fn threads(error: &io::Error) -> Self {
+        Self(format!(
+            "can't start threads: {error}\n  help: raise the limit on processes (ulimit -u)"
+        ))
+    }
+
+    pub(super) fn key_file(file: &std::path::Path, error: &io::Error) -> Self {
+        Self(format!(
+            "can't read control.api_keys_file = {}: {error}\n  help: name a file that this user can \
+             read, one key per line",
+            file.display()
+        ))
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+macro_rules! told_by {
+    ($($source:ty),*) => {$(
+        impl From<$source> for StartError {
+            fn from(error: $source) -> Self {
+                Self(error.to_string())
+            }
+        }
+    )*};
+}
+
+told_by!(StateError, KeyFileError, dataplane::StartError, ServeError);
+
+impl From<StoreError> for StartError {
+    fn from(error: StoreError) -> Self {
+        Self(format!(
+            "{error}\n  help: free some space, or name another file with store.path; a file that is \
+             broken can be moved away: calls that go on are forgotten then"
+        ))
+    }
+}
+
+impl From<CommandError> for StartError {
+    fn from(_: CommandError) -> Self {
+        Self("the relay did not take the settings\n  help: restart the node".into())
+    }
+}

@@ -1,0 +1,255 @@
+//! A whole node in one process: the data plane, the control side, and what ties them together.
+
+mod addresses;
+mod error;
+mod settings;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+use tokio::runtime::Runtime;
+use vizard_proto::contract::Command;
+
+use crate::config::Config;
+use crate::control::reports::{self, Reports};
+use crate::control::store::Embedded;
+use crate::control::switchboard::Live;
+use crate::control::{self, Control, ControlSettings};
+use crate::dataplane::{self, ConnectionLimits, Handle, Running};
+use crate::state::{Secrets, StateDirectory};
+use crate::telemetry::Metrics;
+
+pub use addresses::Listeners;
+pub use error::StartError;
+pub use settings::given_api_keys;
+
+/// Threads of the control side. It waits more than it works, and packets are not its business.
+const CONTROL_THREADS: usize = 2;
+
+/// A running node. It stops when it is dropped.
+pub struct Node {
+    /// In force: what was started with, plus what a reload changed.
+    config: Config,
+    state: StateDirectory,
+    metrics: Arc<Metrics>,
+    listeners: Listeners,
+    api_key: ApiKey,
+    relay: Handle,
+    workers: Option<Running>,
+    control: Option<Control>,
+    runtime: Option<Runtime>,
+}
+
+/// Where the API's keys are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ApiKey {
+    /// Made at this start.
+    Fresh {
+        /// The key.
+        key: String,
+        /// Where it was left.
+        file: PathBuf,
+    },
+    /// Made at an earlier start.
+    Kept {
+        /// Where it was left then.
+        file: PathBuf,
+    },
+    /// In the file that `control.api_keys_file` names.
+    Given {
+        /// That file.
+        file: PathBuf,
+    },
+}
+
+/// Starts a node. When this returns, clients and requests are let in.
+pub fn start(config: &Config, state: StateDirectory) -> Result<Node, StartError> {
+    let secrets = state.secrets()?;
+    let (api_keys, api_key) = settings::api_keys(&config.control, &state)?;
+    let store = Embedded::open(&settings::store_file(&config.store, &state))?;
+    let metrics = Arc::new(Metrics::new());
+    describe_process(&metrics);
+
+    let (reporter, reports) = reports::queue(metrics.events_dropped.clone());
+    let report = Box::new(move |report| reporter.report(report));
+    let relay = relay_settings(config, &secrets);
+    let (relay, workers) = dataplane::start(relay, report, Arc::clone(&metrics))?;
+    let listeners = Listeners {
+        udp: workers.udp().to_vec(),
+        tcp: workers.tcp().to_vec(),
+    };
+
+    let live = settings::live(config, &listeners, &secrets.ticket_keys, api_keys);
+    warn_of_exposure(config, &listeners);
+    let mut node = Node {
+        config: config.clone(),
+        state,
+        metrics,
+        listeners,
+        api_key,
+        relay,
+        workers: Some(workers),
+        control: None,
+        runtime: None,
+    };
+    node.start_control(live, settings::node_name(&secrets), store, reports)?;
+    Ok(node)
+}
+
+impl Node {
+    fn start_control(
+        &mut self,
+        live: Live,
+        name: String,
+        store: Embedded,
+        reports: Reports,
+    ) -> Result<(), StartError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(CONTROL_THREADS)
+            .thread_name("control")
+            .enable_all()
+            .build()
+            .map_err(|error| StartError::threads(&error))?;
+        let settings = ControlSettings {
+            listen: settings::listen(&self.config.control),
+            node: name,
+            live,
+            clock: control::system_clock(),
+        };
+        let (relay, metrics) = (Arc::new(self.relay.clone()), Arc::clone(&self.metrics));
+        let control = control::serve(settings, relay, Arc::new(store), reports, metrics);
+        let started = block_on(&runtime, control);
+        self.runtime = Some(runtime);
+        self.control = Some(started?);
+        Ok(())
+    }
+
+    /// The listeners of the relay, with their actual ports.
+    pub fn listeners(&self) -> &Listeners {
+        &self.listeners
+    }
+
+    /// Where the control API is: a URL, or `unix:/path`.
+    pub fn api(&self) -> String {
+        match self.control.as_ref().map(Control::address) {
+            Some(control::api::Address::Tcp(address)) => format!("http://{address}"),
+            Some(unix) => unix.to_string(),
+            None => String::new(),
+        }
+    }
+
+    /// Where the API's keys are.
+    pub fn api_key(&self) -> &ApiKey {
+        &self.api_key
+    }
+
+    /// The metrics of this node.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Puts `config` in force without touching a call; all of it or, on an error, nothing.
+    /// Returns the keys that hold from the next start on only.
+    pub fn reload(&mut self, config: &Config) -> Result<Vec<&'static str>, StartError> {
+        let ticket_keys = self.state.ticket_keys()?;
+        let (api_keys, api_key) = settings::api_keys(&config.control, &self.state)?;
+        let live = settings::live(config, &self.listeners, &ticket_keys, api_keys);
+        let tickets = Arc::clone(&live.tickets);
+        // The relay verifies with the new keys before anybody can be given a ticket under them.
+        self.relay.command(Command::SetTicketKeys(tickets))?;
+        self.relay.command(Command::SetPolicy {
+            masking: settings::masking(&config.masking),
+            limits: settings::limits(&config.limits),
+        })?;
+        if let Some(control) = &self.control {
+            control.switchboard().reload(live);
+        }
+        let waiting = settings::waiting_for_restart(&self.config, config);
+        settings::take_over(&mut self.config, config);
+        self.api_key = api_key;
+        Ok(waiting)
+    }
+
+    /// Counts a reload.
+    pub fn count_reload(&self, taken: bool) {
+        self.metrics
+            .config_reloads
+            .of([if taken { "taken" } else { "refused" }])
+            .inc();
+    }
+
+    /// Lets requests finish, ends every session and closes the sockets.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let (Some(runtime), Some(control)) = (&self.runtime, self.control.take()) {
+            block_on(runtime, control.stop());
+        }
+        self.relay.shutdown();
+        if let Some(workers) = self.workers.take() {
+            workers.join();
+        }
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Waits for `future` on a thread of its own, because the caller's may be one of another runtime,
+/// which must not block.
+fn block_on<T: Send>(runtime: &Runtime, future: impl Future<Output = T> + Send) -> T {
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| runtime.block_on(future));
+        waiting
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn relay_settings(config: &Config, secrets: &Secrets) -> dataplane::Settings {
+    dataplane::Settings {
+        udp: config.relay.udp.clone(),
+        tcp: config.relay.tcp.clone(),
+        workers: config.relay.workers,
+        relay: settings::relay(config, secrets),
+        seed: *secrets.seed,
+        connections: ConnectionLimits {
+            total: config.limits.tcp_connections,
+            per_prefix: config.limits.tcp_connections_per_prefix,
+            without_allocation: config.limits.tcp_idle_time.0,
+        },
+        changes: dataplane::DEFAULT_CHANGES,
+    }
+}
+
+fn describe_process(metrics: &Metrics) {
+    let since = SystemTime::UNIX_EPOCH
+        .elapsed()
+        .map_or(0, |since| since.as_secs());
+    metrics
+        .start_time_seconds
+        .set(since.try_into().unwrap_or(i64::MAX));
+    metrics.build_info.of([env!("CARGO_PKG_VERSION")]).set(1);
+    metrics.config_reloads.of(["taken"]);
+    metrics.config_reloads.of(["refused"]);
+}
+
+fn warn_of_exposure(config: &Config, listeners: &Listeners) {
+    if addresses::reach(&config.relay, listeners).only_loopback {
+        tracing::warn!(
+            "CLIENTS CAN REACH THIS NODE FROM THIS MACHINE ONLY: it tells them a loopback address. \
+             Set relay.public_addresses or relay.host_name"
+        );
+    }
+    if settings::api_is_open(&config.control) {
+        tracing::warn!(
+            "the control API listens beyond this machine without TLS: API keys cross the network \
+             in clear. Put a proxy with TLS before it, or listen on loopback or a unix socket"
+        );
+    }
+}

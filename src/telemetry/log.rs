@@ -1,0 +1,132 @@
+//! Log lines on standard error.
+//!
+//! The levels are a promise to whoever is on call: ERROR needs a person, WARN will need one if it
+//! lasts, INFO is a start, a stop or a reload, DEBUG is per call, TRACE is per packet.
+
+use serde::{Deserialize, Serialize};
+use std::any::Any;
+use std::panic::PanicHookInfo;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{Registry, fmt, reload};
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// One readable line per event.
+    #[default]
+    Text,
+    /// One JSON object per event.
+    Json,
+}
+
+/// The least important events that are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Something needs a person.
+    Error,
+    /// Something will need a person if it lasts.
+    Warn,
+    /// Starts, stops, reloads.
+    #[default]
+    Info,
+    /// Per call and per request.
+    Debug,
+    /// Per packet.
+    Trace,
+}
+
+impl From<Level> for LevelFilter {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Error => Self::ERROR,
+            Level::Warn => Self::WARN,
+            Level::Info => Self::INFO,
+            Level::Debug => Self::DEBUG,
+            Level::Trace => Self::TRACE,
+        }
+    }
+}
+
+/// Changes the level of a running log.
+#[derive(Clone, Debug)]
+pub struct LevelSwitch(reload::Handle<Targets, Registry>);
+
+impl LevelSwitch {
+    /// Writes events of `level` and more important ones from here on.
+    pub fn set(&self, level: Level) {
+        // Fails only when the subscriber is gone, and then there is no log to change.
+        let _ = self.0.reload(ours(level));
+    }
+}
+
+/// Starts the process's log. Fails if there is one already.
+pub fn init(format: Format, level: Level) -> Result<LevelSwitch, TryInitError> {
+    let (filter, handle) = reload::Layer::new(ours(level));
+    let registry = tracing_subscriber::registry().with(filter);
+    match format {
+        Format::Text => registry
+            .with(fmt::layer().with_writer(std::io::stderr))
+            .try_init()?,
+        Format::Json => registry
+            .with(fmt::layer().json().with_writer(std::io::stderr))
+            .try_init()?,
+    }
+    std::panic::set_hook(Box::new(report_panic));
+    Ok(LevelSwitch(handle))
+}
+
+/// Only our own events: what other crates write is not ours to keep addresses out of.
+fn ours(level: Level) -> Targets {
+    Targets::new().with_targets([
+        ("vizard", LevelFilter::from(level)),
+        ("vizard_proto", level.into()),
+    ])
+}
+
+/// A panic's place, and its message only where that is part of the program: a formatted message
+/// may hold what the panicking code was working on.
+fn report_panic(panic: &PanicHookInfo<'_>) {
+    let place = panic
+        .location()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    tracing::error!(
+        place,
+        message = panic_message(panic.payload()),
+        "panic: please report this"
+    );
+}
+
+fn panic_message(payload: &(dyn Any + Send)) -> &'static str {
+    payload
+        .downcast_ref::<&'static str>()
+        .copied()
+        .unwrap_or("(formatted message withheld)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_crates_are_silent_at_every_level() {
+        let filter = ours(Level::Trace);
+        assert!(filter.would_enable("vizard::dataplane", &tracing::Level::TRACE));
+        assert!(!filter.would_enable("hyper::proto", &tracing::Level::ERROR));
+        assert!(!ours(Level::Warn).would_enable("vizard::dataplane", &tracing::Level::INFO));
+    }
+
+    #[test]
+    fn a_formatted_panic_message_is_withheld() {
+        assert_eq!(panic_message(&"index"), "index");
+        assert_eq!(
+            panic_message(&String::from("198.51.100.7")),
+            "(formatted message withheld)"
+        );
+    }
+}

@@ -1,0 +1,9 @@
+//! The data plane over loopback, with real sockets and our own codec as the client.
+
+#[path = "../loopback/mod.rs"]
+mod loopback;
+
+mod calls;
+mod revocation;
+mod sockets;
+mod streams;

@@ -1,0 +1,374 @@
+//! A TURN client with a real socket, made of our own codec.
+
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+use vizard_proto::auth::LongTermKey;
+use vizard_proto::auth::ticket::Credential;
+use vizard_proto::channel_data::{self, ChannelNumber, Kind};
+use vizard_proto::framing::{Frame, next_frame};
+use vizard_proto::stun::{
+    AttributeType, Class, Integrity, Message, Method, PasswordAlgorithm, TransactionId, Writer,
+};
+
+use super::PATIENCE;
+
+/// How long a UDP request waits for its answer before it is sent again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// What a caller received from the other party.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// `ChannelData`.
+    Channel(u16, Vec<u8>),
+    /// A Data indication.
+    Data(SocketAddr, Vec<u8>),
+}
+
+pub struct Caller {
+    wire: Wire,
+    credential: Credential,
+    realm: Vec<u8>,
+    nonce: Vec<u8>,
+    transactions: u64,
+    waiting: VecDeque<Vec<u8>>,
+    mask: Option<SocketAddr>,
+}
+
+enum Wire {
+    Udp(UdpSocket),
+    Tcp(TcpStream, Vec<u8>),
+}
+
+impl Caller {
+    pub fn udp(server: SocketAddr, credential: Credential) -> Self {
+        let any: SocketAddr = if server.is_ipv4() {
+            "0.0.0.0:0"
+        } else {
+            "[::]:0"
+        }
+        .parse()
+        .expect("an address");
+        let socket = UdpSocket::bind(any).expect("a free port");
+        // Connected, so that only what comes from the very address that was asked is received.
+        socket.connect(server).expect("loopback is reachable");
+        Self::new(Wire::Udp(socket), credential)
+    }
+
+    pub fn tcp(server: SocketAddr, credential: Credential) -> Self {
+        let stream = TcpStream::connect(server).expect("the listener accepts");
+        stream.set_nodelay(true).expect("a TCP socket");
+        Self::new(Wire::Tcp(stream, Vec::new()), credential)
+    }
+
+    fn new(wire: Wire, credential: Credential) -> Self {
+        let (realm, nonce, waiting) = (Vec::new(), Vec::new(), VecDeque::new());
+        Self {
+            wire,
+            credential,
+            realm,
+            nonce,
+            transactions: 0,
+            waiting,
+            mask: None,
+        }
+    }
+
+    /// Makes an allocation.
+    pub fn allocate(&mut self) -> SocketAddr {
+        self.try_allocate().expect("an allocation")
+    }
+
+    /// Makes an allocation, or says with which code it was refused.
+    pub fn try_allocate(&mut self) -> Result<SocketAddr, u16> {
+        let answer = self.request(Method::ALLOCATE, |request| {
+            request.u8(AttributeType::REQUESTED_TRANSPORT, 17);
+        })?;
+        let mask = message(&answer)
+            .xor_relayed_address()
+            .ok()
+            .flatten()
+            .expect("an address");
+        self.mask = Some(mask);
+        Ok(mask)
+    }
+
+    /// Its mask address.
+    pub fn mask(&self) -> SocketAddr {
+        self.mask.expect("has allocated")
+    }
+
+    /// Refreshes the allocation for `lifetime` seconds.
+    pub fn refresh(&mut self, lifetime: u32) -> Result<(), u16> {
+        self.request(Method::REFRESH, |request| {
+            request.u32(AttributeType::LIFETIME, lifetime);
+        })
+        .map(drop)
+    }
+
+    pub fn permit(&mut self, peer: SocketAddr) -> Result<(), u16> {
+        self.request(Method::CREATE_PERMISSION, |request| {
+            request.xor_address(AttributeType::XOR_PEER_ADDRESS, peer);
+        })
+        .map(drop)
+    }
+
+    pub fn bind(&mut self, channel: u16, peer: SocketAddr) -> Result<(), u16> {
+        self.request(Method::CHANNEL_BIND, |request| {
+            request.u16(AttributeType::CHANNEL_NUMBER, channel);
+            request.xor_address(AttributeType::XOR_PEER_ADDRESS, peer);
+        })
+        .map(drop)
+    }
+
+    /// Plain STUN Binding; the answer's error code or 0.
+    pub fn binding(&mut self) -> u16 {
+        let id = self.next_id();
+        let mut out = [0; 64];
+        let writer = Writer::new(&mut out, Class::Request, Method::BINDING, id);
+        let len = writer.finish().expect("it fits");
+        let answer = self.exchange(&out[..len], id);
+        message(&answer).error_code().ok().flatten().unwrap_or(0)
+    }
+
+    /// Sends media on a channel.
+    pub fn say(&mut self, channel: u16, payload: &[u8]) {
+        let number = ChannelNumber::new(channel).expect("a channel number");
+        let len = u16::try_from(payload.len()).expect("a payload's length");
+        let mut bytes = channel_data::header(number, len).to_vec();
+        bytes.extend(payload);
+        if matches!(self.wire, Wire::Tcp(..)) {
+            // Not zero: padding must not be passed on.
+            bytes.resize(bytes.len().next_multiple_of(4), 0xEE);
+        }
+        self.send(&bytes);
+    }
+
+    /// Sends media in a Send indication.
+    pub fn indicate(&mut self, peer: SocketAddr, payload: &[u8]) {
+        let id = self.next_id();
+        let mut out = [0; 2048];
+        let mut writer = Writer::new(&mut out, Class::Indication, Method::SEND, id);
+        writer.xor_address(AttributeType::XOR_PEER_ADDRESS, peer);
+        writer.bytes(AttributeType::DATA, payload);
+        let len = writer.finish().expect("it fits");
+        self.send(&out[..len]);
+    }
+
+    /// The next media from the other party.
+    pub fn hear(&mut self) -> Heard {
+        let bytes = self
+            .waiting
+            .pop_front()
+            .or_else(|| self.receive(Instant::now() + PATIENCE))
+            .expect("media within the time allowed");
+        understand(&bytes)
+    }
+
+    /// The next media, if any comes before `patience` is over.
+    pub fn hear_within(&mut self, patience: Duration) -> Option<Heard> {
+        let bytes = self.waiting.pop_front();
+        let bytes = bytes.or_else(|| self.receive(Instant::now() + patience))?;
+        Some(understand(&bytes))
+    }
+
+    /// Sends bytes as they are.
+    pub fn send(&mut self, bytes: &[u8]) {
+        match &mut self.wire {
+            Wire::Udp(socket) => socket.send(bytes).map(drop).expect("sent"),
+            Wire::Tcp(stream, _) => stream.write_all(bytes).expect("sent"),
+        }
+    }
+
+    /// Whether the node closes the connection.
+    pub fn is_closed_by_node(&mut self) -> bool {
+        let Wire::Tcp(stream, _) = &mut self.wire else {
+            return false;
+        };
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("a positive time");
+        let mut buffer = [0; 2048];
+        loop {
+            match stream.read(&mut buffer) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(error) => return error.kind() == ErrorKind::ConnectionReset,
+            }
+        }
+    }
+
+    pub fn udp_socket(&self) -> &UdpSocket {
+        match &self.wire {
+            Wire::Udp(socket) => socket,
+            Wire::Tcp(..) => panic!("this caller speaks TCP"),
+        }
+    }
+
+    pub fn tcp_stream(&self) -> Option<&TcpStream> {
+        match &self.wire {
+            Wire::Udp(_) => None,
+            Wire::Tcp(stream, _) => Some(stream),
+        }
+    }
+
+    /// An authenticated request; the answer, or its error code.
+    pub fn request(
+        &mut self,
+        method: Method,
+        attributes: impl Fn(&mut Writer<'_>),
+    ) -> Result<Vec<u8>, u16> {
+        for _ in 0..3 {
+            let id = self.next_id();
+            let mut out = [0; 1024];
+            let mut writer = Writer::new(&mut out, Class::Request, method, id);
+            attributes(&mut writer);
+            self.sign(&mut writer);
+            let len = writer.finish().expect("it fits");
+            let answer = self.exchange(&out[..len], id);
+            let challenge = match message(&answer).error_code().ok().flatten() {
+                None => return Ok(answer),
+                Some(438) => true,
+                Some(401) => self.nonce.is_empty(),
+                Some(code) => return Err(code),
+            };
+            if !challenge {
+                return Err(401);
+            }
+            self.take_challenge(&answer);
+        }
+        Err(401)
+    }
+
+    fn sign(&self, writer: &mut Writer<'_>) {
+        if self.nonce.is_empty() {
+            return;
+        }
+        let Credential { username, password } = &self.credential;
+        let (name, password) = (username.as_bytes(), password.as_bytes());
+        writer.bytes(AttributeType::USERNAME, name);
+        writer.bytes(AttributeType::REALM, &self.realm);
+        writer.bytes(AttributeType::NONCE, &self.nonce);
+        writer.bytes(
+            AttributeType::PASSWORD_ALGORITHMS,
+            &vizard_proto::auth::login::PASSWORD_ALGORITHMS,
+        );
+        writer.bytes(
+            AttributeType::PASSWORD_ALGORITHM,
+            &PasswordAlgorithm::Sha256.to_bytes(),
+        );
+        let key = LongTermKey::derive(PasswordAlgorithm::Sha256, name, &self.realm, password);
+        writer.integrity(Integrity::Sha256, key.as_bytes());
+    }
+
+    fn take_challenge(&mut self, answer: &[u8]) {
+        let answer = message(answer);
+        self.realm = answer.realm().ok().flatten().expect("a realm").to_vec();
+        self.nonce = answer.nonce().ok().flatten().expect("a nonce").to_vec();
+    }
+
+    /// Sends a request until it is answered. What else comes in waits to be heard.
+    fn exchange(&mut self, request: &[u8], id: TransactionId) -> Vec<u8> {
+        let start = Instant::now();
+        self.send(request);
+        while start.elapsed() < PATIENCE {
+            let Some(bytes) = self.receive(Instant::now() + RETRY) else {
+                if matches!(self.wire, Wire::Udp(_)) {
+                    self.send(request);
+                }
+                continue;
+            };
+            match Message::parse(&bytes) {
+                Ok(answer) if answer.transaction_id() == id => return bytes,
+                Ok(other) if other.class() != Class::Indication => {}
+                _ => self.waiting.push_back(bytes),
+            }
+        }
+        panic!("no answer");
+    }
+
+    fn next_id(&mut self) -> TransactionId {
+        self.transactions += 1;
+        let mut id = [0xA5; 12];
+        id[4..].copy_from_slice(&self.transactions.to_be_bytes());
+        TransactionId(id)
+    }
+
+    /// The next message on the wire, whatever it is.
+    pub fn receive(&mut self, deadline: Instant) -> Option<Vec<u8>> {
+        match &mut self.wire {
+            Wire::Udp(socket) => receive_datagram(socket, deadline),
+            Wire::Tcp(stream, pending) => receive_framed(stream, pending, deadline),
+        }
+    }
+}
+
+fn receive_datagram(socket: &UdpSocket, deadline: Instant) -> Option<Vec<u8>> {
+    let mut buffer = [0; 4096];
+    loop {
+        socket
+            .set_read_timeout(Some(time_left(deadline)?))
+            .expect("a positive time");
+        if let Ok(len) = socket.recv(&mut buffer) {
+            return Some(buffer[..len].to_vec());
+        }
+    }
+}
+
+fn receive_framed(
+    stream: &mut TcpStream,
+    pending: &mut Vec<u8>,
+    deadline: Instant,
+) -> Option<Vec<u8>> {
+    loop {
+        match next_frame(pending, 1 << 16) {
+            Frame::Complete { message, total } => {
+                let padding = &pending[message..total];
+                assert!(
+                    padding.iter().all(|byte| *byte == 0),
+                    "padding is ours, and zero"
+                );
+                let bytes = pending[..message].to_vec();
+                pending.drain(..total);
+                return Some(bytes);
+            }
+            Frame::Invalid => panic!("the stream has lost its rhythm"),
+            Frame::Incomplete { .. } => {}
+        }
+        stream
+            .set_read_timeout(Some(time_left(deadline)?))
+            .expect("a positive time");
+        let mut buffer = [0; 4096];
+        match stream.read(&mut buffer) {
+            Ok(0) => return None,
+            Ok(len) => pending.extend(&buffer[..len]),
+            Err(_) => {}
+        }
+    }
+}
+
+fn time_left(deadline: Instant) -> Option<Duration> {
+    deadline
+        .checked_duration_since(Instant::now())
+        .filter(|left| !left.is_zero())
+}
+
+fn message(bytes: &[u8]) -> Message<'_> {
+    Message::parse(bytes).expect("well-formed STUN")
+}
+
+fn understand(bytes: &[u8]) -> Heard {
+    if channel_data::kind(bytes[0]) == Kind::ChannelData {
+        let data = channel_data::parse_datagram(bytes).expect("well-formed ChannelData");
+        return Heard::Channel(data.channel.get(), bytes[data.payload].to_vec());
+    }
+    let data = message(bytes);
+    assert_eq!(
+        (data.class(), data.method()),
+        (Class::Indication, Method::DATA)
+    );
+    let peer = data.xor_peer_address().ok().flatten().expect("a peer");
+    Heard::Data(peer, bytes[data.data().expect("data")].to_vec())
+}

@@ -1,0 +1,277 @@
+//! Which module may know which: the table of ARCHITECTURE.md, held by reading the sources.
+//! (`proto` needs no line here: it is a crate of its own, without `std`.)
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A place in the sources and what may not be said there.
+struct Wall {
+    /// A file or folder of `src/`.
+    place: &'static str,
+    /// Which of our modules it may use besides itself; `None`: any.
+    may_use: Option<&'static [&'static str]>,
+    /// Words that must not occur in it.
+    without: &'static [&'static str],
+}
+
+const fn wall(place: &'static str, may_use: &'static [&'static str]) -> Wall {
+    Wall {
+        place,
+        may_use: Some(may_use),
+        without: &[],
+    }
+}
+
+/// Neither I/O nor a clock nor waiting: time is an argument.
+const PURE: &[&str] = &[
+    "async ",
+    ".await",
+    "tokio::",
+    "std::fs",
+    "std::net",
+    "std::env",
+    "std::thread",
+    "std::io",
+    "Instant",
+    "SystemTime",
+    "::now()",
+    "println!",
+    "tracing::",
+];
+
+const WALLS: &[Wall] = &[
+    wall("telemetry", &[]),
+    wall("state", &[]),
+    wall("config", &["telemetry", "control", "vizard_proto"]),
+    wall("dataplane", &["telemetry", "vizard_proto"]),
+    wall("control", &["telemetry", "dataplane", "vizard_proto"]),
+    Wall {
+        place: "control",
+        may_use: None,
+        without: &[
+            "UdpSocket",
+            "mio::",
+            "socket2::",
+            "vizard_proto::stun",
+            "vizard_proto::Relay",
+        ],
+    },
+    Wall {
+        place: "control/policy.rs",
+        may_use: Some(&[]),
+        without: PURE,
+    },
+    Wall {
+        place: "control/calls.rs",
+        may_use: Some(&["vizard_proto"]),
+        without: PURE,
+    },
+    Wall {
+        place: "control/registry.rs",
+        may_use: Some(&["vizard_proto"]),
+        without: PURE,
+    },
+    Wall {
+        place: "dataplane",
+        may_use: None,
+        without: &["tokio::", "axum::", "async fn"],
+    },
+];
+
+/// The one room with `unsafe` in it. Its lint exception has to be named in the source as well.
+const UNSAFE_ROOM: &str = "dataplane/udp";
+
+fn sources(place: &Path) -> Vec<PathBuf> {
+    if place.is_file() {
+        return vec![place.to_owned()];
+    }
+    let mut found = Vec::new();
+    for entry in fs::read_dir(place).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() || path.extension().is_some_and(|extension| extension == "rs") {
+            found.extend(sources(&path));
+        }
+    }
+    found
+}
+
+/// The code of a file: without comments, and without the tests at its end.
+fn code(text: &str) -> String {
+    let text = text
+        .split("\n#[cfg(test)]\nmod tests")
+        .next()
+        .unwrap_or_default();
+    let lines = text
+        .lines()
+        .map(|line| line.split("//").next().unwrap_or_default());
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Our modules that `code` names: `crate::NAME`, `vizard::NAME`, and the core.
+fn used(code: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for prefix in ["crate::", "vizard::"] {
+        for (at, _) in code.match_indices(prefix) {
+            let rest = &code[at + prefix.len()..];
+            match rest.strip_prefix('{') {
+                Some(group) => names.extend(group_members(group)),
+                None => names.push(first_name(rest)),
+            }
+        }
+    }
+    if code.contains("vizard_proto") {
+        names.push("vizard_proto".into());
+    }
+    names
+}
+
+/// The first names of the members of `{a::b, c::{d, e}}`, its opening brace left out.
+fn group_members(group: &str) -> Vec<String> {
+    let mut depth = 0_i32;
+    let mut names = Vec::new();
+    let mut at_start = true;
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => at_start = true,
+            c if at_start && !c.is_whitespace() => {
+                names.push(first_name(&group[at..]));
+                at_start = false;
+            }
+            _ => {}
+        }
+    }
+    names
+}
+
+fn first_name(path: &str) -> String {
+    path.chars()
+        .take_while(|c| c.is_alphanumeric() || *c == '_')
+        .collect()
+}
+
+/// What in `text`, a file of `wall.place`, is on the wrong side of the wall.
+fn trespasses(wall: &Wall, text: &str) -> Vec<String> {
+    let code = code(text);
+    let home = wall.place.split('/').next().unwrap_or_default();
+    let mut found: Vec<String> = wall
+        .without
+        .iter()
+        .filter(|word| code.contains(**word))
+        .map(ToString::to_string)
+        .collect();
+    if let Some(allowed) = wall.may_use {
+        let foreign = |name: &String| name != home && !allowed.contains(&name.as_str());
+        found.extend(used(&code).into_iter().filter(foreign));
+    }
+    found
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+#[test]
+fn every_module_knows_only_whom_it_may() {
+    let mut wrong = Vec::new();
+    for wall in WALLS {
+        let files = sources(&root().join(wall.place));
+        assert!(
+            !files.is_empty(),
+            "src/{} is gone: the wall around it has to move",
+            wall.place
+        );
+        for file in files {
+            let text = fs::read_to_string(&file).expect("a readable source");
+            wrong.extend(trespasses(wall, &text).into_iter().map(|what| {
+                format!(
+                    "{} has `{what}`, which {} must not use",
+                    file.display(),
+                    wall.place
+                )
+            }));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn unsafe_code_stays_in_its_room() {
+    for file in sources(&root()) {
+        let text = code(&fs::read_to_string(&file).expect("a readable source"));
+        let inside = file.starts_with(root().join(UNSAFE_ROOM));
+        let has =
+            text.contains("unsafe {") || text.contains("unsafe fn") || text.contains("unsafe impl");
+        assert!(inside || !has, "unsafe code in {}", file.display());
+    }
+}
+
+#[test]
+fn files_stay_short() {
+    for folder in [root(), root().join("../proto/src"), root().join("../tests")] {
+        for file in sources(&folder) {
+            let lines = fs::read_to_string(&file)
+                .expect("a readable source")
+                .lines()
+                .count();
+            assert!(
+                lines <= 500,
+                "{} has {lines} lines: split it",
+                file.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn the_walls_can_be_seen_to_hold() {
+    let telemetry = wall("telemetry", &[]);
+    assert_eq!(
+        trespasses(&telemetry, "use crate::telemetry::log;\nuse std::fmt;"),
+        [""; 0]
+    );
+    assert_eq!(
+        trespasses(&telemetry, "use crate::config::Config;"),
+        ["config"]
+    );
+    assert_eq!(
+        trespasses(
+            &telemetry,
+            "use crate::{\n    state::open, telemetry::{log, redact},\n};"
+        ),
+        ["state"]
+    );
+    assert_eq!(
+        trespasses(
+            &telemetry,
+            "fn f() { vizard_proto::time::Timestamp::ZERO; }"
+        ),
+        ["vizard_proto"]
+    );
+    assert_eq!(
+        trespasses(&telemetry, "// use crate::config::Config;\n"),
+        [""; 0]
+    );
+    let pure = Wall {
+        place: "control/policy.rs",
+        may_use: Some(&[]),
+        without: PURE,
+    };
+    assert_eq!(
+        trespasses(&pure, "let t = std::time::Instant::now();"),
+        ["Instant", "::now()"]
+    );
+    assert_eq!(
+        trespasses(&pure, "use crate::dataplane::Handle;"),
+        ["dataplane"]
+    );
+    assert_eq!(
+        trespasses(
+            &pure,
+            "fn f() {}\n\n#[cfg(test)]\nmod tests {\n    use std::fs;\n}"
+        ),
+        [""; 0]
+    );
+}
