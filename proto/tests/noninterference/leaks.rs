@@ -1,7 +1,7 @@
 //! Servers that tell something about B's address, each in its own way. The check must catch every
 //! one of them, or it proves nothing about the real server.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use vizard_proto::address::{Client, Transport};
@@ -51,7 +51,7 @@ pub(crate) struct Leaky {
     house: House,
     leak: Leak,
     /// Who is behind a mask address.
-    owners: HashMap<SocketAddr, Client>,
+    owners: BTreeMap<SocketAddr, Client>,
     late: Vec<(Client, Vec<u8>)>,
     challenges: [u8; 8],
 }
@@ -61,7 +61,7 @@ impl Leaky {
         Self {
             house,
             leak,
-            owners: HashMap::new(),
+            owners: BTreeMap::new(),
             late: Vec::new(),
             challenges: [0; 8],
         }
