@@ -1,0 +1,90 @@
+// The relay under test, in its namespace, and its control API from outside through a door.
+import http from 'node:http';
+import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { RELAY, RELAY_PORT } from './network.mjs';
+import { Process, opened, until } from './processes.mjs';
+
+const CONTROL_PORT = 8080;
+const CONFIGURATION = `
+[relay]
+public_addresses = ["${RELAY}"]
+udp = ["${RELAY}:${RELAY_PORT}"]
+tcp = ["${RELAY}:${RELAY_PORT}"]
+
+[control]
+listen = "127.0.0.1:${CONTROL_PORT}"
+`;
+
+export class Relay {
+  /** Everything the control API ever answered. */
+  answers = [];
+
+  constructor(network, directory, binary) {
+    this.network = network;
+    this.directory = directory;
+    this.binary = binary;
+    this.state = join(directory, 'state');
+    this.log = join(directory, 'vizard.log');
+  }
+
+  async start() {
+    mkdirSync(this.state, { recursive: true });
+    chmodSync(this.state, 0o700);
+    const configuration = join(this.directory, 'vizard.toml');
+    writeFileSync(configuration, CONFIGURATION);
+    const env = { PATH: process.env.PATH, VIZARD_STATE_DIR: this.state, HOME: this.directory };
+    const argv = [this.binary, 'serve', '--config', configuration];
+    this.process = new Process(this.network.inside('relay', argv), { log: this.log, env });
+    await this.#openDoor();
+    await until('vizard is ready', 15_000, () => this.#ready());
+    this.key = readFileSync(apiKeyFile(this.state), 'utf8').trim().split(/\s/)[0];
+  }
+
+  /** Opens a call of two parties; each of their configurations is what the API returned. */
+  async createCall(caller, callee) {
+    const { status, body } = await this.request('POST', '/v1/calls', {
+      parties: [{ id: caller }, { id: callee }], caller });
+    if (status !== 201) throw new Error(`POST /v1/calls: ${status} ${JSON.stringify(body)}`);
+    return body;
+  }
+
+  /** Gives `{ status, body }`. */
+  request(method, path, body) {
+    return new Promise((resolve, reject) => {
+      const headers = { authorization: `Bearer ${this.key}`, 'content-type': 'application/json' };
+      const request = http.request({ socketPath: this.door, method, path, headers, timeout: 5000 }, (response) => {
+        let text = '';
+        response.setEncoding('utf8');
+        response.on('data', (chunk) => { text += chunk; });
+        response.on('end', () => {
+          this.answers.push(`${method} ${path}: ${response.statusCode} ${text}`);
+          resolve({ status: response.statusCode, body: text === '' ? null : JSON.parse(text) });
+        });
+      });
+      request.on('timeout', () => request.destroy(new Error(`${method} ${path}: no answer`)));
+      request.on('error', reject);
+      request.end(body === undefined ? undefined : JSON.stringify(body));
+    });
+  }
+
+  async #openDoor() {
+    this.door = join(this.directory, 'control.sock');
+    const argv = [process.execPath, new URL('door.mjs', import.meta.url).pathname, this.door, String(CONTROL_PORT)];
+    const log = join(this.directory, 'control-door.log');
+    await opened(new Process(this.network.inside('relay', argv), { log }), 'the door to the control API');
+  }
+
+  async #ready() {
+    if (!this.process.alive()) throw new Error(`vizard ended: ${this.process.text()}`);
+    const answer = await this.request('GET', '/readyz').catch(() => null);
+    return answer?.status === 200;
+  }
+}
+
+/** The one file in the state directory that holds the API key of the first start. */
+function apiKeyFile(state) {
+  const name = readdirSync(state).find((file) => /api.?key/i.test(file) && statSync(join(state, file)).isFile());
+  if (name === undefined) throw new Error(`no API key in the state directory: ${readdirSync(state)}`);
+  return join(state, name);
+}
