@@ -11,17 +11,27 @@
 import { execFileSync } from 'node:child_process';
 
 export const RELAY = '203.0.113.10';
+export const RELAY6 = '2001:db8:d0a1:10::10';
 export const RELAY_PORT = 3478;
 
-// Every address has bytes above 0x7f, plain and XORed with the STUN cookie, so that ASCII text can
-// never hold one by chance; and none is the beginning of another in dotted notation.
-export const SIDES = {
-  a: { public: '198.51.100.17', inner: '10.213.61.1', private: '10.213.61.23', core: '198.51.100.1' },
-  b: { public: '198.51.100.201', inner: '172.29.143.1', private: '172.29.143.86', core: '198.51.100.129' },
+// Every IPv4 address has bytes above 0x7f, plain and XORed with the STUN cookie, so that ASCII text
+// can never hold one by chance; and none is the beginning of another in dotted notation.
+// `public` is the NAT's address outside, `inner` inside, `private` the client's own.
+const PLAN = {
+  a: {
+    4: { core: '198.51.100.1', public: '198.51.100.17', inner: '10.213.61.1', private: '10.213.61.23', outside: 25 },
+    6: { core: '2001:db8:a9c1:17::1', public: '2001:db8:a9c1:17::2', inner: 'fd5a:61d3:9b1e:61::1', private: 'fd5a:61d3:9b1e:61::23', outside: 64 },
+  },
+  b: {
+    4: { core: '198.51.100.129', public: '198.51.100.201', inner: '172.29.143.1', private: '172.29.143.86', outside: 25 },
+    6: { core: '2001:db8:b7e5:c9::1', public: '2001:db8:b7e5:c9::2', inner: 'fdc3:8e7f:2a94:86::1', private: 'fdc3:8e7f:2a94:86::43', outside: 64 },
+  },
 };
+const INSIDE = { 4: 24, 6: 64 };
 
 /** Addresses that nobody but this side may ever see. */
-export const secrets = (side) => [SIDES[side].public, SIDES[side].private, SIDES[side].inner];
+export const secrets = (side) =>
+  [4, 6].flatMap((family) => ['public', 'private', 'inner'].map((which) => PLAN[side][family][which]));
 
 export class Network {
   constructor(prefix) {
@@ -42,10 +52,13 @@ export class Network {
       run('ip', 'netns', 'add', this.name(role));
       this.#ip(role, 'link set lo up');
     }
-    this.#link('core', 'torelay', '203.0.113.1/24', 'relay', 'eth0', `${RELAY}/24`);
-    this.#ip('relay', 'route add default via 203.0.113.1');
+    for (const role of ['core', 'nata', 'natb']) {
+      run(...this.inside(role, ['sysctl', '-qw', 'net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1']));
+    }
+    this.#link('core', 'torelay', 'relay', 'eth0');
+    this.#pair('core', 'torelay', '203.0.113.1', 'relay', 'eth0', RELAY, 24);
+    this.#pair('core', 'torelay', '2001:db8:d0a1:10::1', 'relay', 'eth0', RELAY6, 64);
     for (const side of ['a', 'b']) this.#side(side);
-    this.#exec('core', 'sysctl', '-qw', 'net.ipv4.ip_forward=1');
     this.separate(true);
   }
 
@@ -72,16 +85,17 @@ export class Network {
   }
 
   #side(side) {
-    const { public: outer, inner, private: own, core } = SIDES[side];
     const [nat, client] = [`nat${side}`, `client${side}`];
-    this.#link('core', `to${side}`, `${core}/25`, nat, 'out', `${outer}/25`);
-    this.#link(nat, 'in', `${inner}/24`, client, 'eth0', `${own}/24`);
-    this.#ip(nat, `route add default via ${core}`);
-    this.#ip(client, `route add default via ${inner}`);
-    this.#ip('core', `route add ${network(inner)} via ${outer}`);
-    this.#exec(nat, 'sysctl', '-qw', 'net.ipv4.ip_forward=1');
+    this.#link('core', `to${side}`, nat, 'out');
+    this.#link(nat, 'in', client, 'eth0');
+    for (const family of [4, 6]) {
+      const { core, public: outer, inner, private: own, outside } = PLAN[side][family];
+      this.#pair('core', `to${side}`, core, nat, 'out', outer, outside);
+      this.#pair(nat, 'in', inner, client, 'eth0', own, INSIDE[family]);
+      this.#ip('core', `route add ${own}/${family === 4 ? 32 : 128} via ${outer}`);
+    }
     this.#nft(nat, `
-      table ip nat {
+      table inet nat {
         chain out {
           type nat hook postrouting priority srcnat
           oifname "out" masquerade random
@@ -89,21 +103,22 @@ export class Network {
       }`);
   }
 
-  #link(role, name, address, peerRole, peerName, peerAddress) {
+  #link(role, name, peerRole, peerName) {
     run('ip', '-n', this.name(role), 'link', 'add', name, 'type', 'veth',
       'peer', 'name', peerName, 'netns', this.name(peerRole));
-    for (const [r, n, a] of [[role, name, address], [peerRole, peerName, peerAddress]]) {
-      this.#ip(r, `address add ${a} dev ${n}`);
-      this.#ip(r, `link set ${n} up`);
-    }
+    this.#ip(role, `link set ${name} up`);
+    this.#ip(peerRole, `link set ${peerName} up`);
+  }
+
+  /** Addresses for both ends of a link; the far end's way out is the near end. */
+  #pair(role, name, address, peerRole, peerName, peerAddress, bits) {
+    this.#ip(role, `address add ${address}/${bits} dev ${name}${noDad(address)}`);
+    this.#ip(peerRole, `address add ${peerAddress}/${bits} dev ${peerName}${noDad(address)}`);
+    this.#ip(peerRole, `route add default via ${address}`);
   }
 
   #ip(role, words) {
     run('ip', '-n', this.name(role), ...words.split(' '));
-  }
-
-  #exec(role, ...argv) {
-    run(...this.inside(role, argv));
   }
 
   #nft(role, rules) {
@@ -112,7 +127,8 @@ export class Network {
   }
 }
 
-const network = (gateway) => gateway.replace(/\.\d+$/, '.0/24');
+/** IPv6 addresses are usable at once without duplicate address detection. */
+const noDad = (address) => (address.includes(':') ? ' nodad' : '');
 
 function run(file, ...args) {
   return execFileSync(file, args, { timeout: 10_000, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });

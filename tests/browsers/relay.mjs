@@ -2,15 +2,17 @@
 import http from 'node:http';
 import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { RELAY, RELAY_PORT } from './network.mjs';
+import { RELAY_PORT } from './network.mjs';
 import { Process, opened, until } from './processes.mjs';
 
 const CONTROL_PORT = 8080;
-const CONFIGURATION = `
+
+const literal = (address) => (address.includes(':') ? `[${address}]` : address);
+const configuration = (addresses) => `
 [relay]
-public_addresses = ["${RELAY}"]
-udp = ["${RELAY}:${RELAY_PORT}"]
-tcp = ["${RELAY}:${RELAY_PORT}"]
+public_addresses = ${JSON.stringify(addresses)}
+udp = ${JSON.stringify(addresses.map((address) => `${literal(address)}:${RELAY_PORT}`))}
+tcp = ${JSON.stringify(addresses.map((address) => `${literal(address)}:${RELAY_PORT}`))}
 
 [control]
 listen = "127.0.0.1:${CONTROL_PORT}"
@@ -28,17 +30,22 @@ export class Relay {
     this.log = join(directory, 'vizard.log');
   }
 
-  async start() {
+  /** Starts vizard on these addresses; a second start finds the state of the first. */
+  async start(addresses) {
     mkdirSync(this.state, { recursive: true });
     chmodSync(this.state, 0o700);
-    const configuration = join(this.directory, 'vizard.toml');
-    writeFileSync(configuration, CONFIGURATION);
+    const file = join(this.directory, 'vizard.toml');
+    writeFileSync(file, configuration(addresses));
     const env = { PATH: process.env.PATH, VIZARD_STATE_DIR: this.state, HOME: this.directory };
-    const argv = [this.binary, 'serve', '--config', configuration];
+    const argv = [this.binary, 'serve', '--config', file];
     this.process = new Process(this.network.inside('relay', argv), { log: this.log, env });
-    await this.#openDoor();
+    if (!this.door) await this.#openDoor();
     await until('vizard is ready', 15_000, () => this.#ready());
     this.key = readFileSync(apiKeyFile(this.state), 'utf8').trim().split(/\s/)[0];
+  }
+
+  async stop() {
+    await this.process.stop();
   }
 
   /** Opens a call of two parties; each of their configurations is what the API returned. */

@@ -24,11 +24,12 @@ directory=$(mktemp -d "/tmp/$prefix.XXXXXX")
 
 # Every process in these namespaces was started by this run: their names are its own.
 cleanup() {
+  [ -z "${matrix:-}" ] || kill -TERM "$matrix" 2>/dev/null
   for name in $(ip netns list | awk '{print $1}' | grep "^$prefix-"); do
     ip netns pids "$name" | xargs -r kill -KILL 2>/dev/null
     ip netns delete "$name"
   done
-  if [ "${KEEP:-0}" = 1 ]; then echo "kept: $directory"; else rm -rf "$directory"; fi
+  if [ "${KEEP:-0}" = 1 ]; then echo "kept: $directory" >&2; else rm -rf "$directory"; fi
 }
 trap cleanup EXIT
 trap 'exit 130' INT TERM
@@ -39,8 +40,12 @@ if [ ! -x "$binary" ]; then
   (cd "$root" && cargo build --release --locked --bin vizard) || exit 1
 fi
 
-timeout --signal=TERM --kill-after=10 "$LIMIT" node "$here/matrix.mjs" "$prefix" "$directory" "$binary" "${1:-}"
+timeout --signal=TERM --kill-after=10 "$LIMIT" \
+  node "$here/matrix.mjs" "$prefix" "$directory" "$binary" "${1:-}" &
+matrix=$!
+wait "$matrix"
 status=$?
+matrix=
 if [ "$status" -ge 124 ]; then
   echo "stopped: not finished within $LIMIT s" >&2
   echo "0 passed, 1 failed"

@@ -2,7 +2,9 @@
 // each packet down to IP, UDP and TCP. Anything else is handed on whole, to be searched as it is.
 import { readFileSync } from 'node:fs';
 import { isIPv4 } from 'node:net';
+import { Fragments } from './fragments.mjs';
 
+const MAGIC = 0xa1b2c3d4;
 const LINUX_SLL2 = 276;
 const SLL2_HEADER = 20;
 const [ETHERTYPE_IPV4, ETHERTYPE_IPV6] = [0x0800, 0x86dd];
@@ -10,12 +12,25 @@ const [TCP, UDP] = [6, 17];
 const [ARPHRD_LOOPBACK, PACKET_OUTGOING] = [772, 4];
 const IPV6_EXTENSIONS = new Set([0, 43, 60]);
 const IPV6_FRAGMENT = 44;
+const NOTHING = Buffer.alloc(0);
 
-/** Yields every packet of the file as `dissect` sees it, with `at` in milliseconds since 1970. */
+/** Yields every packet of the file as `dissect` sees it, whole, with `at` in milliseconds since 1970. */
 export function* packets(file) {
+  const fragments = new Fragments();
+  let last = 0;
+  for (const { at, ethertype, bytes } of frames(file)) {
+    last = at;
+    const { fragment, ...packet } = dissect(ethertype, bytes);
+    const whole = fragment ? fragments.add(fragment) : null;
+    if (whole) yield { at, ...packet, ...transport(fragment.protocol, whole) };
+    else if (!fragment) yield { at, ...packet };
+  }
+  for (const payload of fragments.rest()) yield { at: last, ...other(payload), options: NOTHING };
+}
+
+function* frames(file) {
   const bytes = readFileSync(file);
-  const magic = bytes.readUInt32LE(0);
-  if (magic !== 0xa1b2c3d4 || bytes.readUInt32LE(20) !== LINUX_SLL2) throw new Error(`${file}: not a pcap of "any"`);
+  if (bytes.readUInt32LE(0) !== MAGIC || bytes.readUInt32LE(20) !== LINUX_SLL2) throw new Error(`${file}: not a pcap of "any"`);
   for (let at = 24; at + 16 <= bytes.length;) {
     const length = bytes.readUInt32LE(at + 8);
     if (bytes.readUInt32LE(at + 12) !== length) throw new Error(`${file}: a packet was cut short`);
@@ -24,27 +39,29 @@ export function* packets(file) {
     at += 16 + length;
     // On the loopback interface every packet is seen twice, going out and coming in.
     if (frame.readUInt16BE(8) === ARPHRD_LOOPBACK && frame[10] === PACKET_OUTGOING) continue;
-    yield { at: time, ...dissect(frame.readUInt16BE(0), frame.subarray(SLL2_HEADER)) };
+    yield { at: time, ethertype: frame.readUInt16BE(0), bytes: frame.subarray(SLL2_HEADER) };
   }
 }
 
 /**
- * `{ transport: 'udp', source, target, sourcePort, targetPort, payload }`, for TCP with `seq`,
- * `syn`; other protocols and fragments have `transport: 'other'` and the bytes behind the IP header.
- * `options` holds what an IP header carries besides the two addresses.
+ * `{ transport: 'udp', source, target, sourcePort, targetPort, payload }`, for TCP with `seq` and
+ * `syn`; other protocols have `transport: 'other'` and the bytes behind the IP header. `options` is
+ * what an IP header carries besides the two addresses. Part of a datagram has `fragment` as well.
  */
-export function dissect(ethertype, bytes) {
+function dissect(ethertype, bytes) {
   if (ethertype === ETHERTYPE_IPV4 && bytes.length >= 20) return ipv4(bytes);
   if (ethertype === ETHERTYPE_IPV6 && bytes.length >= 40) return ipv6(bytes);
-  return { transport: 'other', payload: bytes, options: Buffer.alloc(0) };
+  return { ...other(bytes), options: NOTHING };
 }
 
 function ipv4(bytes) {
   const header = (bytes[0] & 0x0f) * 4;
-  const fragment = (bytes.readUInt16BE(6) & 0x3fff) !== 0;
   const ip = { source: ipText(bytes.subarray(12, 16)), target: ipText(bytes.subarray(16, 20)), options: bytes.subarray(20, header) };
   const body = bytes.subarray(header, bytes.readUInt16BE(2));
-  return { ...ip, ...(fragment ? other(body) : transport(bytes[9], body)) };
+  const [word, protocol] = [bytes.readUInt16BE(6), bytes[9]];
+  if ((word & 0x3fff) === 0) return { ...ip, ...transport(protocol, body) };
+  const key = `${ip.source} ${ip.target} ${protocol} ${bytes.readUInt16BE(4)}`;
+  return { ...ip, ...other(body), fragment: { key, protocol, offset: (word & 0x1fff) * 8, more: (word & 0x2000) !== 0, payload: body } };
 }
 
 function ipv6(bytes) {
@@ -55,7 +72,10 @@ function ipv6(bytes) {
   }
   const ip = { source: ipText(bytes.subarray(8, 24)), target: ipText(bytes.subarray(24, 40)), options: bytes.subarray(40, at) };
   const body = bytes.subarray(at, 40 + bytes.readUInt16BE(4));
-  return { ...ip, ...(next === IPV6_FRAGMENT ? other(body) : transport(next, body)) };
+  if (next !== IPV6_FRAGMENT) return { ...ip, ...transport(next, body) };
+  const [protocol, word, payload] = [body[0], body.readUInt16BE(2), body.subarray(8)];
+  const key = `${ip.source} ${ip.target} ${protocol} ${body.readUInt32BE(4)}`;
+  return { ...ip, ...other(payload), fragment: { key, protocol, offset: word & 0xfff8, more: (word & 1) !== 0, payload } };
 }
 
 const other = (payload) => ({ transport: 'other', payload });
