@@ -1,5 +1,5 @@
 // One call between two browsers, from the first packet captured to the last.
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { browserCommand } from './browsers.mjs';
@@ -69,7 +69,7 @@ export class Call {
   async close() {
     const [captures, others] = [this.#processes.filter((p) => p.capture), this.#processes.filter((p) => !p.capture)];
     await Promise.all(others.map((one) => one.stop('SIGTERM', 2000)));
-    await delay(200);
+    await Promise.all(SIDES.map((side) => this.#endCapture(side)));
     await Promise.all(captures.map((one) => one.stop('SIGINT', 5000)));
     for (const side of Object.values(this.#sides)) side.close();
     this.uncaptured = captures.filter((one) => !one.text().includes('\n0 packets dropped by kernel')).length;
@@ -97,6 +97,13 @@ export class Call {
     const tcpdump = this.#start(side, 'tcpdump', argv);
     tcpdump.capture = true;
     await until('tcpdump listens', 5000, () => tcpdump.text().includes('listening on'));
+  }
+
+  /** tcpdump writes in blocks, up to a second late: it has everything once it has this last packet. */
+  async #endCapture(side) {
+    const mark = 'the last packet of the capture';
+    this.#start(side, 'mark', ['bash', '-c', `echo ${mark} >/dev/udp/127.0.0.1/9`]);
+    await until('the capture is complete', 5000, () => readFileSync(this.capture(side)).includes(mark));
   }
 
   #start(side, name, argv, env = process.env) {

@@ -9,7 +9,6 @@ const LINUX_SLL2 = 276;
 const SLL2_HEADER = 20;
 const [ETHERTYPE_IPV4, ETHERTYPE_IPV6] = [0x0800, 0x86dd];
 const [TCP, UDP] = [6, 17];
-const [ARPHRD_LOOPBACK, PACKET_OUTGOING] = [772, 4];
 const IPV6_EXTENSIONS = new Set([0, 43, 60]);
 const IPV6_FRAGMENT = 44;
 const NOTHING = Buffer.alloc(0);
@@ -37,8 +36,6 @@ function* frames(file) {
     const time = bytes.readUInt32LE(at) * 1000 + bytes.readUInt32LE(at + 4) / 1000;
     const frame = bytes.subarray(at + 16, at + 16 + length);
     at += 16 + length;
-    // On the loopback interface every packet is seen twice, going out and coming in.
-    if (frame.readUInt16BE(8) === ARPHRD_LOOPBACK && frame[10] === PACKET_OUTGOING) continue;
     yield { at: time, ethertype: frame.readUInt16BE(0), bytes: frame.subarray(SLL2_HEADER) };
   }
 }
