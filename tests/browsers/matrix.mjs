@@ -151,8 +151,8 @@ function filesBelow(directory) {
 
 function judgeChecker() {
   const list = checklist('checker');
-  const tests = new URL('./capture/', import.meta.url).pathname;
-  const { status, stdout } = spawnSync(process.execPath, ['--test', tests], { encoding: 'utf8', timeout: 60_000 });
+  const tests = new URL('./capture/leaks.test.mjs', import.meta.url).pathname;
+  const { status, stdout } = spawnSync(process.execPath, ['--test', '--test-reporter=tap', tests], { encoding: 'utf8', timeout: 60_000 });
   list.check('finds what is planted', status === 0 && /^# pass [1-9]/m.test(stdout), stdout);
 }
 

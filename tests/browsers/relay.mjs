@@ -1,6 +1,6 @@
 // The relay under test, in its namespace, and its control API from outside through a door.
 import http from 'node:http';
-import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { RELAY_PORT } from './network.mjs';
 import { Process, opened, until } from './processes.mjs';
@@ -32,8 +32,7 @@ export class Relay {
 
   /** Starts vizard on these addresses; a second start finds the state of the first. */
   async start(addresses) {
-    mkdirSync(this.state, { recursive: true });
-    chmodSync(this.state, 0o700);
+    mkdirSync(this.state, { recursive: true, mode: 0o700 });
     const file = join(this.directory, 'vizard.toml');
     writeFileSync(file, configuration(addresses));
     const env = { PATH: process.env.PATH, VIZARD_STATE_DIR: this.state, HOME: this.directory };
@@ -41,7 +40,7 @@ export class Relay {
     this.process = new Process(this.network.inside('relay', argv), { log: this.log, env });
     if (!this.door) await this.#openDoor();
     await until('vizard is ready', 15_000, () => this.#ready());
-    this.key = readFileSync(apiKeyFile(this.state), 'utf8').trim().split(/\s/)[0];
+    this.key = readFileSync(join(this.state, 'api.key'), 'utf8').trim();
   }
 
   async stop() {
@@ -87,11 +86,4 @@ export class Relay {
     const answer = await this.request('GET', '/readyz').catch(() => null);
     return answer?.status === 200;
   }
-}
-
-/** The one file in the state directory that holds the API key of the first start. */
-function apiKeyFile(state) {
-  const name = readdirSync(state).find((file) => /api.?key/i.test(file) && statSync(join(state, file)).isFile());
-  if (name === undefined) throw new Error(`no API key in the state directory: ${readdirSync(state)}`);
-  return join(state, name);
 }

@@ -10,7 +10,7 @@ prefix="vz$$"
 LIMIT=540
 
 skip() {
-  echo "browser calls SKIPPED: $1" >&2
+  echo "browser calls NOT run: $1" >&2
   echo "0 passed, 0 failed, 1 skipped"
   exit 0
 }
