@@ -4,6 +4,9 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
+/** Browsers leave the machine to the relay and the captures. */
+const BEHIND = ['nice', '-n', '10'];
+
 const CHROMIUM = [
   '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
   '--no-default-browser-check', '--disable-background-networking', '--disable-component-update',
@@ -56,8 +59,8 @@ export function browserCommand(name, directory, url) {
   mkdirSync(profile, { recursive: true });
   const env = { PATH: process.env.PATH, HOME: directory, TMPDIR: directory, LANG: 'C.UTF-8',
     XDG_RUNTIME_DIR: directory, DBUS_SESSION_BUS_ADDRESS: 'disabled:', MOZ_CRASHREPORTER_DISABLE: '1' };
-  if (name === 'chromium') return { argv: ['chromium', ...CHROMIUM, `--user-data-dir=${profile}`, url], env };
+  if (name === 'chromium') return { argv: [...BEHIND, 'chromium', ...CHROMIUM, `--user-data-dir=${profile}`, url], env };
   const prefs = Object.entries(FIREFOX).map(([key, value]) => `user_pref(${JSON.stringify(key)}, ${JSON.stringify(value)});`);
   writeFileSync(join(profile, 'user.js'), prefs.join('\n'));
-  return { argv: ['firefox-esr', '--headless', '--no-remote', '--profile', profile, url], env };
+  return { argv: [...BEHIND, 'firefox-esr', '--headless', '--no-remote', '--profile', profile, url], env };
 }

@@ -53,11 +53,12 @@ export class Call {
     await this.#wait('both sides describe the call', 5000, () => SIDES.every((side) => this.descriptions[side]));
   }
 
-  /** Ends the call by `end` and watches what still arrives. */
+  /** Ends the call by `end`, watches what still arrives, and gives what `end` gave. */
   async end(end) {
     this.ended = Date.now();
-    await end();
+    const answer = await end();
     await delay(WATCH_END);
+    return answer;
   }
 
   /** Both sides try again with the configuration they had. */
