@@ -62,6 +62,11 @@ const WALLS: &[Wall] = &[
         without: PURE,
     },
     Wall {
+        place: "control/policy",
+        may_use: Some(&[]),
+        without: PURE,
+    },
+    Wall {
         place: "control/calls.rs",
         may_use: Some(&["vizard_proto"]),
         without: PURE,

@@ -181,8 +181,12 @@ impl Switchboard {
             return self.find(done.call).map_err(forgotten);
         }
         let decided = self.decide(&wanted)?;
+        if self.draining.load(Ordering::Relaxed) {
+            let detail = "The node is being drained; open the call on another.";
+            return Err(Problem::new(Kind::CannotMask, detail));
+        }
         let call = self.propose(wanted, decided)?;
-        self.admit(&call, call.tickets())?;
+        self.admit(&call, &call.tickets())?;
         let done = once.map(|once| (once.key, self.now_done(once, call.id)));
         let mut changes = vec![Change::Call(&call)];
         changes.extend(done.iter().map(|(key, done)| Change::Request(key, done)));
@@ -214,11 +218,9 @@ impl Switchboard {
             return Ok(call);
         }
         if answered.became_direct {
-            let all = call.tickets();
-            self.admit(
-                &call,
-                all.into_iter().filter(|ticket| !ticket.masked).collect(),
-            )?;
+            let mut fresh = call.tickets();
+            fresh.retain(|ticket| !ticket.masked);
+            self.admit(&call, &fresh)?;
         }
         let done = once.map(|once| (once.key, self.now_done(once, id)));
         let mut changes = vec![Change::Call(&call)];
@@ -311,11 +313,8 @@ impl Switchboard {
     }
 
     /// Has the relay take a place for the call and learn these tickets.
-    fn admit(&self, call: &Call, tickets: Vec<Ticket>) -> Result<(), Problem> {
+    fn admit(&self, call: &Call, tickets: &[Ticket]) -> Result<(), Problem> {
         let problem = |detail: &str| Err(Problem::new(Kind::CannotMask, detail));
-        if self.draining.load(Ordering::Relaxed) {
-            return problem("The node is being drained; open the call on another.");
-        }
         let keys = &self.live().tickets;
         let usernames = tickets
             .iter()

@@ -202,10 +202,10 @@ impl Disk {
     }
 
     fn room(&self) -> io::Result<()> {
-        match self.0.1.load(Ordering::Relaxed) {
-            true => Err(io::ErrorKind::StorageFull.into()),
-            false => Ok(()),
+        if self.0.1.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::StorageFull.into());
         }
+        Ok(())
     }
 }
 
