@@ -114,7 +114,9 @@ fn one_call_at_a_time_with_others_coming_and_going() {
         let (_, [alice, bob]) = &mut leaving[0];
         if !is_cut_off(bob) {
             bob.say(0x4000, b"after");
-            wait_until("bob was refused", || node.dropped("no_allocation") == refused + 1);
+            wait_until("bob was refused", || {
+                node.dropped("no_allocation") == refused + 1
+            });
         }
         let foreign = node.dropped("foreign_peer");
         alice.say(0x4000, b"anybody there?");
