@@ -108,7 +108,7 @@ impl House {
                     Output::RemoveForward(key) => {
                         table.remove(&key);
                     }
-                    Output::Event(_) => {}
+                    Output::Disconnect(_) | Output::Event(_) => {}
                 }
             }
             self.outputs.push(output);

@@ -121,6 +121,9 @@ impl<S: Server> Player<'_, S> {
         let outputs = std::mem::take(&mut house.outputs);
         self.server.after_step(&outputs);
         for output in outputs {
+            if let Output::Disconnect(client) = output {
+                self.see_packet(&client, b"closed".to_vec());
+            }
             let Output::Event(event) = output else {
                 continue;
             };
