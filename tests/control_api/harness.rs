@@ -91,11 +91,19 @@ impl RelayControl for FakeRelay {
 pub(crate) struct Disk {
     store: Embedded,
     full: AtomicBool,
+    broken: AtomicBool,
+    /// Reading a call waits for it.
+    pub(crate) slow: Mutex<()>,
 }
 
 impl Disk {
     pub(crate) fn fill(&self, full: bool) {
         self.full.store(full, Ordering::Relaxed);
+    }
+
+    /// From here on reading a call is a bug.
+    pub(crate) fn break_down(&self) {
+        self.broken.store(true, Ordering::Relaxed);
     }
 }
 
@@ -108,6 +116,8 @@ impl Store for Disk {
     }
 
     fn call(&self, id: CallId) -> Result<Option<Call>, StoreError> {
+        drop(self.slow.lock().unwrap());
+        assert!(!self.broken.load(Ordering::Relaxed), "a bug");
         self.store.call(id)
     }
 
@@ -178,7 +188,9 @@ impl Node {
         let relay = Arc::new(FakeRelay::default());
         let disk = Arc::new(Disk {
             store,
-            full: AtomicBool::new(false),
+            full: AtomicBool::default(),
+            broken: AtomicBool::default(),
+            slow: Mutex::default(),
         });
         let metrics = Arc::new(Metrics::new());
         let (reporter, reports) = reports::queue(metrics.events_dropped.clone());

@@ -1,13 +1,17 @@
 //! What outlives a request: lists, time, restarts, and a disk that is full.
 
+use std::sync::Arc;
+
+use reqwest::Method;
 use serde_json::{Value, json};
-use vizard::control::api::Address;
+use tokio::task::JoinSet;
+use vizard::control::api::{Address, WORKERS};
 use vizard::control::policy::Policy;
 use vizard::control::registry::SETTLING;
 use vizard::control::store::{Embedded, REMEMBERED_AFTER_EXPIRY};
 use vizard_proto::contract::Scope;
 
-use crate::harness::{NOW, Node, Told, call_id, path, username};
+use crate::harness::{Answer, KEY, NOW, Node, Told, call_id, path, username};
 
 fn body() -> Value {
     json!({"caller": "a", "parties": [
@@ -276,6 +280,43 @@ async fn a_full_disk_does_not_keep_a_call_alive() {
             ..
         }
     )));
+}
+
+#[tokio::test]
+async fn a_bug_ends_one_request() {
+    let node = Node::start().await;
+    let call = node.open(&body()).await;
+    node.disk.break_down();
+    let missing = "/v1/calls/01890000-0000-7000-8000-000000000000";
+    node.get(missing).await.problem(500, "internal");
+    node.get(&path(&call)).await.expect(200);
+    node.delete(&path(&call)).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_much_at_once_is_told_to_come_back() {
+    let node = Node::start().await;
+    let missing = "/v1/calls/01890000-0000-7000-8000-000000000000";
+    let get = || node.request(Method::GET, missing).bearer_auth(KEY);
+    let (disk, mut waiting) = (Arc::clone(&node.disk), JoinSet::new());
+    tokio::task::block_in_place(|| {
+        // One request more than can be worked on piles up behind the disk.
+        let _slow = disk.slow.lock().unwrap();
+        tokio::runtime::Handle::current().block_on(async {
+            for _ in 0..=WORKERS {
+                waiting.spawn(Answer::of(get()));
+            }
+            let first = waiting.join_next().await.unwrap().unwrap();
+            first.problem(503, "overloaded");
+            Answer::of(node.request(Method::GET, "/livez"))
+                .await
+                .expect(200);
+        });
+    });
+    while let Some(answer) = waiting.join_next().await {
+        answer.unwrap().problem(404, "call-not-found");
+    }
+    Answer::of(get()).await.problem(404, "call-not-found");
 }
 
 #[tokio::test]
