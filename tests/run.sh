@@ -43,7 +43,7 @@ deny() {
 }
 
 # Without a TTY cargo prints no progress; the numbers are for reading, not for judging.
-benches() { cargo bench --locked --workspace --benches -- --quick --noplot; }
+benches() { cargo bench --locked --workspace --bench '*' -- --quick --noplot; }
 
 documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps; }
 
@@ -73,7 +73,7 @@ stage() {
   failed=$((failed + f))
   local line
   line=$(printf '%-10s %s passed, %s failed (%d s)' "$name:" "$p" "$f" $((SECONDS - start)))
-  if grep -q "NOT checked\|NOT run" "$log"; then line+="; $(grep -m1 'NOT checked\|NOT run' "$log")"; fi
+  if grep -q "NOT checked\|NOT run\|SKIPPED" "$log"; then line+="; $(grep -m1 'NOT checked\|NOT run\|SKIPPED' "$log")"; fi
   echo "$line"
   closing+=("$line")
 }

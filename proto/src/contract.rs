@@ -73,6 +73,9 @@ pub enum Output {
     InstallForward(ForwardKey, Forward),
     /// Every hand takes this entry out.
     RemoveForward(ForwardKey),
+    /// This client's connection is to be closed, and what still waits in it thrown away: its call
+    /// has ended. Only for streams; a datagram that was sent cannot be called back.
+    Disconnect(Client),
     /// Something happened that the control side may want to know.
     Event(Event),
 }

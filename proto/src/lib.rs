@@ -43,6 +43,7 @@
 //!     match output {
 //!         Output::InstallForward(key, forward) => println!("every hand learns {key:?} -> {forward:?}"),
 //!         Output::RemoveForward(key) => println!("every hand forgets {key:?}"),
+//!         Output::Disconnect(client) => println!("close the connection of {client:?}"),
 //!         Output::Event(event) => println!("the control side hears {event:?}"),
 //!     }
 //! }

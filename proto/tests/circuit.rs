@@ -175,6 +175,7 @@ fn revocation_cuts_at_once_and_for_good() {
     world.command(revoke(Scope::Call));
     assert_eq!(a.code(&mut world, Method::ALLOCATE, transport), 401);
     assert_eq!(world.relay.allocation_count(), 0);
+    assert_eq!(world.cut_off, [], "datagrams have no connection");
     let ended = |event: &&Event| {
         matches!(
             event,
@@ -296,4 +297,18 @@ fn a_restored_relay_goes_on() {
     for broken in [&snapshot[..snapshot.len() / 2], b"", b"\x02\x00"] {
         assert!(vizard_proto::Relay::restore(config(), kit::SEED, broken).is_err());
     }
+}
+
+#[test]
+fn a_stream_is_cut_off_when_its_call_ends_and_not_when_its_client_leaves() {
+    let mut world = World::new();
+    let mut a = Phone::new(tcp("198.51.100.10:5000"), &ticket(1, 0));
+    let mut b = Phone::new(tcp("198.51.101.20:6000"), &ticket(1, 1));
+    a.allocate(&mut world);
+    b.allocate(&mut world);
+    assert_eq!(b.refresh(&mut world, 0), 200);
+    assert_eq!(world.cut_off, []);
+    let (call, scope, until) = (CallId([1; 16]), Scope::Call, kit::START + 7200);
+    world.command(Command::Revoke { call, scope, until });
+    assert_eq!(world.cut_off, [a.tuple]);
 }

@@ -48,6 +48,8 @@ pub struct Live {
     pub ice_urls: Vec<String>,
     /// How many calls the relay takes.
     pub calls_limit: usize,
+    /// Most kilobits of payload per second that a call may ask for one allocation; 0 is no limit.
+    pub kbps_limit: u32,
 }
 
 /// A call that somebody wants.
@@ -298,13 +300,14 @@ impl Switchboard {
         if decided.ringing.route == Route::Refused {
             return Err(refused(&wanted, &decided.ringing));
         }
-        let ttl = time_to_live(&self.live().policy, &wanted)?;
+        let live = self.live();
+        let ttl = time_to_live(&live.policy, &wanted)?;
         let now = self.now();
         Ok(Call {
             id: names::new(),
             opened_at: now,
             expires_at: now + u64::from(ttl),
-            kbps: wanted.kbps.map_or(0, NonZeroU32::get),
+            kbps: within(live.kbps_limit, wanted.kbps),
             request: wanted.request,
             parties: wanted
                 .names
@@ -438,5 +441,29 @@ impl Switchboard {
         self.turns[turn]
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a call gets of the rate that it asks for; 0 is no limit on either side.
+fn within(limit: u32, wanted: Option<NonZeroU32>) -> u32 {
+    match wanted.map(NonZeroU32::get) {
+        Some(wanted) if limit == 0 => wanted,
+        Some(wanted) => wanted.min(limit),
+        None => limit,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_call_asks_its_way_past_the_limit() {
+        let wanted = NonZeroU32::new;
+        assert_eq!(within(0, None), 0);
+        assert_eq!(within(0, wanted(500)), 500);
+        assert_eq!(within(100, None), 100);
+        assert_eq!(within(100, wanted(500)), 100);
+        assert_eq!(within(100, wanted(50)), 50);
     }
 }

@@ -133,6 +133,11 @@ impl Brain {
             match output {
                 Output::InstallForward(key, forward) => self.post(Change::Install(key, forward)),
                 Output::RemoveForward(key) => self.post(Change::Remove(key)),
+                Output::Disconnect(client) => {
+                    if let Some(mailbox) = self.mailbox(client.hand) {
+                        mailbox.cut_off(client.tuple);
+                    }
+                }
                 Output::Event(event) => {
                     state.count(event, &self.metrics);
                     (self.report)(Report::Event(event));

@@ -74,6 +74,8 @@ labels! {
         Limit = "limit",
         /// There are as many from this source prefix as there may be.
         PrefixLimit = "prefix_limit",
+        /// Its call has ended, or its ticket has expired.
+        CallEnded = "call_ended",
         /// A new connection came in from the same address and port.
         Replaced = "replaced",
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use vizard_proto::address::Client;
+use vizard_proto::address::{Client, FiveTuple};
 use vizard_proto::channel_data::{self, Kind};
 use vizard_proto::contract::{AllocationId, DropReason, Usage, Verdict};
 use vizard_proto::forward::ForwardTable;
@@ -66,6 +66,11 @@ impl Desk {
                 }
             }
         }
+    }
+
+    /// Prepares for a batch of packets; see [`ForwardTable::look_ahead`].
+    pub(super) fn look_ahead<'a>(&self, packets: impl Iterator<Item = (&'a FiveTuple, &'a [u8])>) {
+        self.table.look_ahead(packets);
     }
 
     /// Decides about the packet that lies at `packet` in the arena, and carries it out.

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crossbeam_queue::ArrayQueue;
 use mio::Waker;
@@ -88,6 +89,9 @@ pub(super) struct Mailbox {
     spare: ArrayQueue<Box<Parcel>>,
     woken: AtomicBool,
     waker: Waker,
+    /// Connections to be closed because their calls have ended: at most as many as there are.
+    cut_off: Mutex<Vec<FiveTuple>>,
+    anyone_cut_off: AtomicBool,
 }
 
 impl Mailbox {
@@ -104,7 +108,27 @@ impl Mailbox {
             spare,
             woken: AtomicBool::new(false),
             waker,
+            cut_off: Mutex::new(Vec::new()),
+            anyone_cut_off: AtomicBool::new(false),
         }
+    }
+
+    /// Has a connection closed, and what waits in it thrown away.
+    pub(super) fn cut_off(&self, tuple: FiveTuple) {
+        self.cut_off
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(tuple);
+        self.anyone_cut_off.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// The connections to be closed. Takes a lock only if there are any.
+    pub(super) fn take_cut_off(&self) -> Vec<FiveTuple> {
+        if !self.anyone_cut_off.swap(false, Ordering::SeqCst) {
+            return Vec::new();
+        }
+        std::mem::take(&mut *self.cut_off.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Posts a change. The relay's lock must be held.

@@ -5,6 +5,7 @@
 //! allocates nothing on its way.
 
 use std::io;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -134,6 +135,9 @@ impl Worker {
         self.wait();
         if let Some(mailbox) = self.brain.mailbox(self.hand) {
             mailbox.awake();
+            for tuple in mailbox.take_cut_off() {
+                self.exits.connections.cut_off(&tuple);
+            }
         }
         self.exits.take_parcels();
         for index in 0..self.readable.len() {
@@ -190,23 +194,43 @@ impl Worker {
     /// Receives a batch from one socket and deals with it.
     fn receive_batch(&mut self, index: usize) {
         let mut batch = [const { None }; BATCH];
-        let mut troubles = 0;
+        let count = self.receive(index, &mut batch);
+        let now = self.brain.now();
+        self.desk.catch_up();
+        if count > 1 {
+            let packets = batch.iter().flatten();
+            self.desk
+                .look_ahead(packets.map(|(range, from)| (&from.tuple, &self.arena[range.clone()])));
+        }
+        for (range, from) in batch.into_iter().flatten() {
+            self.desk
+                .handle(now, &from, &mut self.arena, range, &mut self.exits);
+        }
+        self.exits.flush(&self.arena);
+    }
+
+    /// Fills `batch` with where in the arena a packet lies and whose it is, and says how many
+    /// there are.
+    fn receive(
+        &mut self,
+        index: usize,
+        batch: &mut [Option<(Range<usize>, Client)>; BATCH],
+    ) -> usize {
+        let (mut count, mut troubles) = (0, 0);
         for (slot, packet) in batch.iter_mut().enumerate() {
-            let buffer = &mut self.arena[slot * SLOT..(slot + 1) * SLOT];
+            let start = slot * SLOT;
+            let buffer = &mut self.arena[start..start + SLOT];
             match self.exits.sockets[index].receive(buffer, &mut self.ancillary) {
                 Received::Packet { len, remote, local } => {
+                    let transport = Transport::Udp;
                     let tuple = FiveTuple {
-                        transport: Transport::Udp,
+                        transport,
                         local,
                         remote,
                     };
-                    *packet = Some((
-                        len,
-                        Client {
-                            tuple,
-                            hand: self.hand,
-                        },
-                    ));
+                    let hand = self.hand;
+                    *packet = Some((start..start + len, Client { tuple, hand }));
+                    count += 1;
                 }
                 Received::Oversized => self.exits.counters.lost(Loss::Oversized),
                 Received::NoDestination => self.exits.counters.lost(Loss::NoDestination),
@@ -216,24 +240,14 @@ impl Worker {
                 }
                 Received::Nothing => {
                     self.readable[index] = false;
-                    break;
+                    return count;
                 }
             }
         }
         if troubles == BATCH {
             self.readable[index] = false; // Until the next tick: this is no passing error.
         }
-        let now = self.brain.now();
-        self.desk.catch_up();
-        for (slot, packet) in batch.iter().enumerate() {
-            if let Some((len, from)) = packet {
-                let start = slot * SLOT;
-                let range = start..start + len;
-                self.desk
-                    .handle(now, from, &mut self.arena, range, &mut self.exits);
-            }
-        }
-        self.exits.flush(&self.arena);
+        count
     }
 
     fn serve_streams(&mut self) {

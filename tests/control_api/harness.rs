@@ -167,6 +167,7 @@ pub(crate) fn live(policy: Policy) -> Live {
             "turn:relay.example:3478?transport=tcp".into(),
         ],
         calls_limit: 1000,
+        kbps_limit: 0,
     }
 }
 

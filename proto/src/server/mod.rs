@@ -344,6 +344,11 @@ impl Relay {
             self.masks.release(address);
         }
         self.cut_circuits(now, id, &allocation);
+        let client = allocation.client;
+        let cut = matches!(reason, EndReason::Revoked | EndReason::TicketExpired);
+        if cut && client.tuple.transport.is_stream() {
+            self.outputs.push_back(Output::Disconnect(client));
+        }
         let ticket = allocation.ticket;
         self.calls.leave(ticket.call, id);
         self.watch_call(ticket.call);

@@ -28,12 +28,15 @@ pub const START: u64 = 1_790_000_000;
 pub const REALM: &str = "vizard";
 pub const SEED: [u8; 32] = [42; 32];
 
-pub fn ticket_keys() -> Arc<TicketKeys> {
-    let key = TicketKey {
+pub fn ticket_key() -> TicketKey {
+    TicketKey {
         id: 1,
         secret: [7; 32],
-    };
-    Arc::new(TicketKeys::new(&key, &[]))
+    }
+}
+
+pub fn ticket_keys() -> Arc<TicketKeys> {
+    Arc::new(TicketKeys::new(&ticket_key(), &[]))
 }
 
 pub fn config() -> Config {
@@ -69,6 +72,8 @@ pub struct World {
     pub now: Timestamp,
     pub table: ForwardTable,
     pub events: Vec<Event>,
+    /// Whose connections were to be closed.
+    pub cut_off: Vec<FiveTuple>,
     transactions: u64,
 }
 
@@ -93,6 +98,7 @@ impl World {
             now: Timestamp::from_secs(10),
             table: ForwardTable::new(SEED),
             events: Vec::new(),
+            cut_off: Vec::new(),
             transactions: 0,
         }
     }
@@ -163,6 +169,7 @@ impl World {
                 Output::RemoveForward(key) => {
                     self.table.remove(&key);
                 }
+                Output::Disconnect(client) => self.cut_off.push(client.tuple),
                 Output::Event(event) => self.events.push(event),
             }
         }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::time::Duration;
 
 use mio::net::TcpStream;
 use vizard_proto::address::{Client, FiveTuple};
@@ -94,6 +95,14 @@ impl Connection {
 
     pub(super) fn stream(&mut self) -> &mut TcpStream {
         &mut self.stream
+    }
+
+    /// Throws away what waits to be sent, here and in the kernel, when the connection closes.
+    pub(super) fn discard(&mut self) {
+        self.queue.clear();
+        // Without lingering, closing is a reset. If it fails the kernel sends on what it has: a
+        // few packets of a call that has just ended.
+        let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
     }
 
     /// Puts what was kept, and behind it what the socket has, at the start of `arena`.

@@ -284,6 +284,17 @@ impl Connections {
         }
     }
 
+    /// Closes a client's connection at the end of the turn, without sending what waits in it.
+    pub(super) fn cut_off(&mut self, tuple: &FiveTuple) {
+        let Some(place) = self.by_tuple.get(tuple).copied() else {
+            return;
+        };
+        if let Some(Some(connection)) = self.places.get_mut(place) {
+            connection.discard();
+        }
+        self.doom(place, Closed::CallEnded);
+    }
+
     /// Closes a connection at the end of the turn.
     pub(super) fn doom(&mut self, place: usize, reason: Closed) {
         if let Some(Some(connection)) = self.places.get_mut(place)
