@@ -92,11 +92,31 @@ pub(crate) struct Disk {
     store: Embedded,
     full: AtomicBool,
     broken: AtomicBool,
+    foreign: bool,
     /// Reading a call waits for it.
     pub(crate) slow: Mutex<()>,
 }
 
 impl Disk {
+    pub(crate) fn new(store: Embedded) -> Self {
+        let (full, broken) = (AtomicBool::default(), AtomicBool::default());
+        Self {
+            store,
+            full,
+            broken,
+            foreign: false,
+            slow: Mutex::default(),
+        }
+    }
+
+    /// A disk whose calls were written by another version.
+    pub(crate) fn foreign(store: Embedded) -> Self {
+        Self {
+            foreign: true,
+            ..Self::new(store)
+        }
+    }
+
     pub(crate) fn fill(&self, full: bool) {
         self.full.store(full, Ordering::Relaxed);
     }
@@ -122,7 +142,13 @@ impl Store for Disk {
     }
 
     fn calls(&self, after: Option<CallId>, most: usize) -> Result<Vec<Kept>, StoreError> {
-        self.store.calls(after, most)
+        let mut calls = self.store.calls(after, most)?;
+        if self.foreign {
+            for kept in &mut calls {
+                kept.call = None;
+            }
+        }
+        Ok(calls)
     }
 
     fn request(&self, key: &RequestKey, now: u64) -> Result<Option<DoneRequest>, StoreError> {
@@ -182,17 +208,12 @@ impl Node {
 
     pub(crate) async fn on(store: Embedded, now: u64, policy: Policy) -> Self {
         let listen = Address::Tcp("127.0.0.1:0".parse().unwrap());
-        Self::at(listen, store, now, policy).await
+        Self::at(listen, Disk::new(store), now, policy).await
     }
 
-    pub(crate) async fn at(listen: Address, store: Embedded, now: u64, policy: Policy) -> Self {
+    pub(crate) async fn at(listen: Address, disk: Disk, now: u64, policy: Policy) -> Self {
         let relay = Arc::new(FakeRelay::default());
-        let disk = Arc::new(Disk {
-            store,
-            full: AtomicBool::default(),
-            broken: AtomicBool::default(),
-            slow: Mutex::default(),
-        });
+        let disk = Arc::new(disk);
         let metrics = Arc::new(Metrics::new());
         let (reporter, reports) = reports::queue(metrics.events_dropped.clone());
         let clock = Arc::new(AtomicU64::new(now));

@@ -11,7 +11,7 @@ use vizard::control::registry::SETTLING;
 use vizard::control::store::{Embedded, REMEMBERED_AFTER_EXPIRY};
 use vizard_proto::contract::Scope;
 
-use crate::harness::{Answer, KEY, NOW, Node, Told, call_id, path, username};
+use crate::harness::{Answer, Disk, KEY, NOW, Node, Told, call_id, path, username};
 
 fn body() -> Value {
     json!({"caller": "a", "parties": [
@@ -189,6 +189,20 @@ async fn a_restart_keeps_calls_and_revocations() {
 }
 
 #[tokio::test]
+async fn a_call_that_can_t_be_read_is_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = || Embedded::open(&folder.path().join("store")).unwrap();
+    let node = Node::on(store(), NOW, Policy::default()).await;
+    let call = call_id(&node.open(&body()).await);
+    node.stop().await;
+    let listen = Address::Tcp("127.0.0.1:0".parse().unwrap());
+    let node = Node::at(listen, Disk::foreign(store()), NOW + 1, Policy::default()).await;
+    let (until, scope) = (NOW + 7200, Scope::Call);
+    assert_eq!(node.relay.told(), [Told::Revoke { call, until, scope }]);
+    assert_eq!(node.listed("").await, [""; 0]);
+}
+
+#[tokio::test]
 async fn a_full_disk_refuses_to_open_and_loses_nothing() {
     let node = Node::start().await;
     let call = node.open(&body()).await;
@@ -327,7 +341,7 @@ async fn a_unix_socket_serves_the_same() {
     let listen = Address::Unix(socket.clone());
     let at = async || {
         let store = Embedded::in_memory().unwrap();
-        Node::at(listen.clone(), store, NOW, Policy::default()).await
+        Node::at(listen.clone(), Disk::new(store), NOW, Policy::default()).await
     };
     // A socket that was left behind is in nobody's way.
     drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
