@@ -14,14 +14,17 @@ import { Relay } from './relay.mjs';
 const PARTIES = { a: 'alice', b: 'bob' };
 const BROWSERS = ['chromium', 'firefox'];
 const PAIRS = BROWSERS.flatMap((a) => BROWSERS.map((b) => ({ a, b })));
+// `protocol` is what each side is to speak to the relay, `family` 6 leaves it the relay's IPv6 URLs;
+// without them a browser gets exactly what the API returned.
 const CALLS = [
   ...['udp', 'tcp'].flatMap((protocol) => PAIRS.map(({ a, b }) =>
-    ({ name: `${a}-${b}-${protocol}`, a, b, protocols: { a: protocol, b: protocol } }))),
-  { name: 'chromium-firefox-udp-tcp', a: 'chromium', b: 'firefox', protocols: { a: 'udp', b: 'tcp' } },
+    ({ name: `${a}-${b}-${protocol}`, a, b, protocol: { a: protocol, b: protocol } }))),
+  { name: 'chromium-firefox-udp-tcp', a: 'chromium', b: 'firefox', protocol: { a: 'udp', b: 'tcp' } },
 ];
 const ON_BOTH_FAMILIES = [
-  { name: 'firefox-chromium-ipv6', a: 'firefox', b: 'chromium', protocols: { a: 'udp', b: 'udp' }, family: 6 },
-  { name: 'firefox-firefox-both', a: 'firefox', b: 'firefox', protocols: { a: 'udp', b: 'udp' } },
+  { name: 'firefox-chromium-ipv6', a: 'firefox', b: 'chromium', protocol: { a: 'udp', b: 'udp' }, family: 6 },
+  { name: 'firefox-firefox-everything', a: 'firefox', b: 'firefox' },
+  { name: 'chromium-firefox-everything', a: 'chromium', b: 'firefox' },
 ];
 const CONTROLS = [{ name: 'chromium-firefox-direct', a: 'chromium', b: 'firefox' }];
 
@@ -45,14 +48,13 @@ function checklist(title) {
 
 const show = (detail) => (detail instanceof Error ? detail.stack : JSON.stringify(detail)).slice(0, 2000);
 
-/** `protocols` is what each side is to speak to the relay; `family` 6 leaves it only IPv6. */
-async function maskedCall({ name, a, b, protocols, family = null }) {
+async function maskedCall({ name, a, b, protocol, family }) {
   const list = checklist(name);
   await attempt(list, async (keep) => {
     const { check } = list;
     network.separate(true);
     const opened = await relay.createCall(PARTIES.a, PARTIES.b);
-    const configurations = eachSide((side) => choose(opened.parties[PARTIES[side]].rtc_configuration, protocols[side], family));
+    const configurations = eachSide((side) => choose(opened.parties[PARTIES[side]].rtc_configuration, protocol?.[side], family));
     const call = keep(new Call(network, join(directory, name), { a, b }, configurations));
     const end = async () => {
       const asked = Date.now();
@@ -66,7 +68,7 @@ async function maskedCall({ name, a, b, protocols, family = null }) {
     await end();
     await call.comeBack();
     await call.close();
-    verdict.judgeMedia(call, check, protocols);
+    verdict.judgeMedia(call, check, { masked: true, protocol });
     verdict.judgeDescriptions(call, check);
     const late = verdict.judgeEnd(call, check);
     verdict.judgeReturn(call, check);
@@ -91,7 +93,7 @@ async function directCall({ name, a, b }) {
     await relay.request('DELETE', `/v1/calls/${opened.id}`);
     await call.close();
     verdict.judgeLivingTickets(call, list.check);
-    verdict.judgeMedia(call, list.check, null);
+    verdict.judgeMedia(call, list.check, { masked: false });
     verdict.judgeControl(verdict.readCaptures(call), list.check);
     list.check('control: the router saw packets from client to client', network.crossed() > 0);
     return `talking after ${call.talked - call.began} ms`;
@@ -130,12 +132,9 @@ function tail(file) {
 
 const eachSide = (make) => Object.fromEntries(SIDES.map((side) => [side, make(side)]));
 
-/**
- * A browser gets exactly what the API returned, and takes UDP by itself; where TCP or IPv6 is to be
- * shown it gets that without the other URLs.
- */
+/** The configuration without the URLs of other protocols, and for `family` 6 without those of IPv4. */
 function choose(configuration, protocol, family) {
-  if (protocol === 'udp' && family === null) return configuration;
+  if (!protocol) return configuration;
   const fits = (url) => url.endsWith(`?transport=${protocol}`) && (family !== 6 || url.includes('['));
   const servers = configuration.iceServers.map((server) => ({ ...server, urls: [server.urls].flat().filter(fits) }));
   return { ...configuration, iceServers: servers };

@@ -29,9 +29,11 @@ const PLAN = {
 };
 const INSIDE = { 4: 24, 6: 64 };
 
+/** The `public`, `inner` or `private` addresses of a side, of both families. */
+export const addresses = (side, which) => [4, 6].map((family) => PLAN[side][family][which]);
+
 /** Addresses that nobody but this side may ever see. */
-export const secrets = (side) =>
-  [4, 6].flatMap((family) => ['public', 'private', 'inner'].map((which) => PLAN[side][family][which]));
+export const secrets = (side) => ['public', 'inner', 'private'].flatMap((which) => addresses(side, which));
 
 export class Network {
   constructor(prefix) {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Real browsers call each other through vizard; see README.md beside this file.
 #   tests/browsers/run.sh [FILTER]     e.g. chromium-firefox-udp
-# Environment: VIZARD_BIN (default target/release/vizard, built if missing), KEEP=1 keeps the captures.
+# Environment: VIZARD_BIN (default: target/release/vizard, built first), KEEP=1 keeps the captures.
 set -uo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -35,10 +35,10 @@ trap cleanup EXIT
 trap 'exit 130' INT TERM
 
 binary=${VIZARD_BIN:-$root/target/release/vizard}
-if [ ! -x "$binary" ]; then
-  [ -z "${VIZARD_BIN:-}" ] || { echo "no vizard at $binary" >&2; exit 1; }
-  (cd "$root" && cargo build --release --locked --bin vizard) || exit 1
+if [ -z "${VIZARD_BIN:-}" ]; then
+  (cd "$root" && cargo build --quiet --release --locked --bin vizard) || exit 1
 fi
+[ -x "$binary" ] || { echo "no vizard at $binary" >&2; exit 1; }
 
 timeout --signal=TERM --kill-after=10 "$LIMIT" \
   node "$here/matrix.mjs" "$prefix" "$directory" "$binary" "${1:-}" &

@@ -2,27 +2,23 @@
 import { Capture, relayed } from './capture/capture.mjs';
 import { findLeaks } from './capture/leaks.mjs';
 import { SIDES } from './call.mjs';
-import { RELAY, RELAY6, RELAY_PORT, secrets } from './network.mjs';
+import { RELAY, RELAY6, RELAY_PORT, addresses, secrets } from './network.mjs';
 
-/** A NAT's inner address never leaves it, not even in a direct call. */
-const isGateway = (address) => /\.1$|:1$/.test(address);
 const BINDING = 1;
 const END_WITHIN = 1000;
 const OTHER = { a: 'b', b: 'a' };
 
-/** Media, data and DTLS, by the browsers' own counters; `protocols` towards the relay, null for a direct call. */
-export function judgeMedia(call, check, protocols) {
+/** Media, data and DTLS, by the browsers' own counters. */
+export function judgeMedia(call, check, { masked, protocol }) {
   for (const side of SIDES) {
     const watched = call.samples[side].filter((sample) => sample.at >= call.talked && sample.at < (call.ended ?? Infinity));
     const [first, last] = [watched[0], watched.at(-1)];
     const { connection, pair, dtls } = last;
     check(`${side} is connected`, connection === 'connected', connection);
-    if (protocols) {
-      check(`${side} uses relay candidates only`, pair?.local === 'relay' && pair.remote === 'relay', pair);
-      check(`${side} reaches the relay over ${protocols[side]}`, pair?.relayProtocol === protocols[side], pair);
-    } else {
-      check(`${side} is connected directly`, pair && pair.local !== 'relay' && pair.remote !== 'relay', pair);
-    }
+    const ends = [pair?.local, pair?.remote];
+    if (masked) check(`${side} uses relay candidates only`, ends.every((type) => type === 'relay'), pair);
+    else check(`${side} is connected directly`, pair && !ends.includes('relay'), pair);
+    if (protocol) check(`${side} reaches the relay over ${protocol[side]}`, pair?.relayProtocol === protocol[side], pair);
     for (const what of ['audio', 'video', 'data', 'frames', 'echoes']) {
       check(`${side} receives ${what}`, last[what] > first[what], [first[what], last[what]]);
     }
@@ -109,8 +105,9 @@ export function judgeControl(captures, check) {
     for (const how of ['header', 'xor', 'text']) {
       check(`control: the checker finds the other in the capture of ${side} (${how})`, leaks.some((leak) => leak.how === how), leaks);
     }
-    for (const address of secrets(OTHER[side]).filter((own) => !isGateway(own))) {
-      check(`control: it finds ${address} there`, leaks.some((leak) => leak.address === address), leaks);
+    for (const which of ['public', 'private']) {
+      const own = addresses(OTHER[side], which);
+      check(`control: it finds the ${which} address`, leaks.some((leak) => own.includes(leak.address)), leaks);
     }
   }
 }

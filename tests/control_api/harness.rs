@@ -102,7 +102,7 @@ impl Disk {
 impl Store for Disk {
     fn commit(&self, changes: &[Change<'_>]) -> Result<(), StoreError> {
         if self.full.load(Ordering::Relaxed) {
-            return Err(StoreError("no space left on device".into()));
+            return Err(StoreError::new("no space left on device"));
         }
         self.store.commit(changes)
     }

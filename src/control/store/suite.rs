@@ -243,6 +243,22 @@ impl redb::StorageBackend for Disk {
 }
 
 #[test]
+fn many_at_once_are_all_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let store = Embedded::open(&path).unwrap();
+    std::thread::scope(|scope| {
+        for name in 0..100 {
+            let store = &store;
+            scope.spawn(move || store.commit(&[Change::Call(&call(name))]).unwrap());
+        }
+    });
+    drop(store);
+    let store = Embedded::open(&path).unwrap();
+    assert_eq!(names(&store, None, 200), (0..100).collect::<Vec<u8>>());
+}
+
+#[test]
 fn a_full_disk_loses_nothing_and_needs_no_restart() {
     let disk = Disk::default();
     let backend = disk.clone();
