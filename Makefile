@@ -28,4 +28,3 @@ install: ## Install the binary, the unit and the example (DESTDIR and PREFIX are
 
 clean: ## Remove what was built
 	$(CARGO) clean
-	rm -rf tests/browsers/node_modules
