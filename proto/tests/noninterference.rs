@@ -189,6 +189,7 @@ fn assert_reached(reached: &Reached) {
         "disconnected",
         "restart",
         "guess",
+        "cut off",
         "move",
     ];
     let ways = ways.map(|way| (way, 0));

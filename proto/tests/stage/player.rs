@@ -122,6 +122,7 @@ impl<S: Server> Player<'_, S> {
         self.server.after_step(&outputs);
         for output in outputs {
             if let Output::Disconnect(client) = output {
+                self.record.reached.note("cut off", 0);
                 self.see_packet(&client, b"closed".to_vec());
             }
             let Output::Event(event) = output else {
