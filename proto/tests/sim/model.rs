@@ -189,9 +189,13 @@ impl Model {
     }
 
     fn permit(&mut self, now: Timestamp, from: FiveTuple, peers: &[SocketAddr]) -> u16 {
+        // What lives may be renewed, whether the peer does or not.
         let known = |peer: &SocketAddr| {
-            self.others(now, from)
-                .any(|other| other.mask.is_some_and(|mask| mask.ip() == peer.ip()))
+            let own = self.living(now, from).expect("living");
+            own.permits(now, peer.ip())
+                || self
+                    .others(now, from)
+                    .any(|other| other.mask.is_some_and(|mask| mask.ip() == peer.ip()))
         };
         if !peers.iter().all(known) {
             return 403;
@@ -204,7 +208,10 @@ impl Model {
     }
 
     fn bind(&mut self, now: Timestamp, from: FiveTuple, number: u16, peer: SocketAddr) -> u16 {
-        if !self.others(now, from).any(|other| other.mask == Some(peer)) {
+        let own = self.living(now, from).expect("living");
+        let bound = |(to, until): &(SocketAddr, Timestamp)| *to == peer && now < *until;
+        let known = self.others(now, from).any(|other| other.mask == Some(peer));
+        if !known && !own.channels.values().any(bound) {
             return 403;
         }
         let own = self.at(now, from).expect("living");

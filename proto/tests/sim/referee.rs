@@ -75,7 +75,7 @@ impl Referee {
 
     pub(crate) fn disconnect(&mut self, tuple: FiveTuple) {
         self.model.disconnect(tuple);
-        self.house.relay.handle_disconnect(self.now, &tuple);
+        self.house.relay.handle_disconnect(&tuple);
         self.house.drain();
         self.check();
     }
