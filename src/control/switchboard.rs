@@ -102,7 +102,7 @@ pub struct Switchboard {
     /// Held while a request about a call (by a hash) is carried out, one after the other.
     turns: [Mutex<()>; TURNS],
     draining: AtomicBool,
-    /// Whether the store's last answer was an error, so that the log says it once.
+    /// Whether the store failed and has not been written since, so that the log says it once.
     store_failed: AtomicBool,
     metrics: Arc<Metrics>,
 }
@@ -250,7 +250,13 @@ impl Switchboard {
         let Some(call) = unsaved else {
             return self.find(id);
         };
-        self.commit(&[Change::Call(&call)])?;
+        self.commit(&[Change::Call(&call)]).map_err(|problem| {
+            let detail = "The media has stopped, but a restart would not know; try again.";
+            Problem {
+                detail: detail.into(),
+                ..problem
+            }
+        })?;
         self.registry().saved(&call);
         Ok(call)
     }
@@ -401,19 +407,19 @@ impl Switchboard {
     }
 
     fn commit(&self, changes: &[Change<'_>]) -> Result<(), Problem> {
-        self.asked(self.store.commit(changes))
+        self.asked(self.store.commit(changes))?;
+        if self.store_failed.swap(false, Ordering::Relaxed) {
+            info!("the store works again");
+        }
+        Ok(())
     }
 
-    /// The store's answer; says in the log when it begins and when it ceases to fail.
+    /// The store's answer; the first of several errors is logged.
     fn asked<T>(&self, answer: Result<T, StoreError>) -> Result<T, Problem> {
-        let failed = answer.is_err();
-        if self.store_failed.swap(failed, Ordering::Relaxed) != failed {
-            match &answer {
-                Ok(_) => info!("the store works again"),
-                Err(error) => error!(%error, "nothing can be promised; is the disk full?"),
+        answer.map_err(|error| {
+            if !self.store_failed.swap(true, Ordering::Relaxed) {
+                error!(%error, "nothing can be promised; is the disk full?");
             }
-        }
-        answer.map_err(|_| {
             Problem::new(
                 Kind::StoreUnavailable,
                 "Nothing was promised or changed; try again.",

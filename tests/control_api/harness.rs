@@ -91,11 +91,39 @@ impl RelayControl for FakeRelay {
 pub(crate) struct Disk {
     store: Embedded,
     full: AtomicBool,
+    broken: AtomicBool,
+    foreign: bool,
+    /// Reading a call waits for it.
+    pub(crate) slow: Mutex<()>,
 }
 
 impl Disk {
+    pub(crate) fn new(store: Embedded) -> Self {
+        let (full, broken) = (AtomicBool::default(), AtomicBool::default());
+        Self {
+            store,
+            full,
+            broken,
+            foreign: false,
+            slow: Mutex::default(),
+        }
+    }
+
+    /// A disk whose calls were written by another version.
+    pub(crate) fn foreign(store: Embedded) -> Self {
+        Self {
+            foreign: true,
+            ..Self::new(store)
+        }
+    }
+
     pub(crate) fn fill(&self, full: bool) {
         self.full.store(full, Ordering::Relaxed);
+    }
+
+    /// From here on reading a call is a bug.
+    pub(crate) fn break_down(&self) {
+        self.broken.store(true, Ordering::Relaxed);
     }
 }
 
@@ -108,11 +136,19 @@ impl Store for Disk {
     }
 
     fn call(&self, id: CallId) -> Result<Option<Call>, StoreError> {
+        drop(self.slow.lock().unwrap());
+        assert!(!self.broken.load(Ordering::Relaxed), "a bug");
         self.store.call(id)
     }
 
     fn calls(&self, after: Option<CallId>, most: usize) -> Result<Vec<Kept>, StoreError> {
-        self.store.calls(after, most)
+        let mut calls = self.store.calls(after, most)?;
+        if self.foreign {
+            for kept in &mut calls {
+                kept.call = None;
+            }
+        }
+        Ok(calls)
     }
 
     fn request(&self, key: &RequestKey, now: u64) -> Result<Option<DoneRequest>, StoreError> {
@@ -172,15 +208,12 @@ impl Node {
 
     pub(crate) async fn on(store: Embedded, now: u64, policy: Policy) -> Self {
         let listen = Address::Tcp("127.0.0.1:0".parse().unwrap());
-        Self::at(listen, store, now, policy).await
+        Self::at(listen, Disk::new(store), now, policy).await
     }
 
-    pub(crate) async fn at(listen: Address, store: Embedded, now: u64, policy: Policy) -> Self {
+    pub(crate) async fn at(listen: Address, disk: Disk, now: u64, policy: Policy) -> Self {
         let relay = Arc::new(FakeRelay::default());
-        let disk = Arc::new(Disk {
-            store,
-            full: AtomicBool::new(false),
-        });
+        let disk = Arc::new(disk);
         let metrics = Arc::new(Metrics::new());
         let (reporter, reports) = reports::queue(metrics.events_dropped.clone());
         let clock = Arc::new(AtomicU64::new(now));

@@ -1,13 +1,17 @@
 //! What outlives a request: lists, time, restarts, and a disk that is full.
 
+use std::sync::Arc;
+
+use reqwest::Method;
 use serde_json::{Value, json};
-use vizard::control::api::Address;
+use tokio::task::JoinSet;
+use vizard::control::api::{Address, WORKERS};
 use vizard::control::policy::Policy;
 use vizard::control::registry::SETTLING;
 use vizard::control::store::{Embedded, REMEMBERED_AFTER_EXPIRY};
 use vizard_proto::contract::Scope;
 
-use crate::harness::{NOW, Node, Told, call_id, path, username};
+use crate::harness::{Answer, Disk, KEY, NOW, Node, Told, call_id, path, username};
 
 fn body() -> Value {
     json!({"caller": "a", "parties": [
@@ -185,6 +189,20 @@ async fn a_restart_keeps_calls_and_revocations() {
 }
 
 #[tokio::test]
+async fn a_call_that_can_t_be_read_is_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = || Embedded::open(&folder.path().join("store")).unwrap();
+    let node = Node::on(store(), NOW, Policy::default()).await;
+    let call = call_id(&node.open(&body()).await);
+    node.stop().await;
+    let listen = Address::Tcp("127.0.0.1:0".parse().unwrap());
+    let node = Node::at(listen, Disk::foreign(store()), NOW + 1, Policy::default()).await;
+    let (until, scope) = (NOW + 7200, Scope::Call);
+    assert_eq!(node.relay.told(), [Told::Revoke { call, until, scope }]);
+    assert_eq!(node.listed("").await, [""; 0]);
+}
+
+#[tokio::test]
 async fn a_full_disk_refuses_to_open_and_loses_nothing() {
     let node = Node::start().await;
     let call = node.open(&body()).await;
@@ -279,6 +297,43 @@ async fn a_full_disk_does_not_keep_a_call_alive() {
 }
 
 #[tokio::test]
+async fn a_bug_ends_one_request() {
+    let node = Node::start().await;
+    let call = node.open(&body()).await;
+    node.disk.break_down();
+    let missing = "/v1/calls/01890000-0000-7000-8000-000000000000";
+    node.get(missing).await.problem(500, "internal");
+    node.get(&path(&call)).await.expect(200);
+    node.delete(&path(&call)).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_much_at_once_is_told_to_come_back() {
+    let node = Node::start().await;
+    let missing = "/v1/calls/01890000-0000-7000-8000-000000000000";
+    let get = || node.request(Method::GET, missing).bearer_auth(KEY);
+    let (disk, mut waiting) = (Arc::clone(&node.disk), JoinSet::new());
+    tokio::task::block_in_place(|| {
+        // One request more than can be worked on piles up behind the disk.
+        let _slow = disk.slow.lock().unwrap();
+        tokio::runtime::Handle::current().block_on(async {
+            for _ in 0..=WORKERS {
+                waiting.spawn(Answer::of(get()));
+            }
+            let first = waiting.join_next().await.unwrap().unwrap();
+            first.problem(503, "overloaded");
+            Answer::of(node.request(Method::GET, "/livez"))
+                .await
+                .expect(200);
+        });
+    });
+    while let Some(answer) = waiting.join_next().await {
+        answer.unwrap().problem(404, "call-not-found");
+    }
+    Answer::of(get()).await.problem(404, "call-not-found");
+}
+
+#[tokio::test]
 async fn a_unix_socket_serves_the_same() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
@@ -286,7 +341,7 @@ async fn a_unix_socket_serves_the_same() {
     let listen = Address::Unix(socket.clone());
     let at = async || {
         let store = Embedded::in_memory().unwrap();
-        Node::at(listen.clone(), store, NOW, Policy::default()).await
+        Node::at(listen.clone(), Disk::new(store), NOW, Policy::default()).await
     };
     // A socket that was left behind is in nobody's way.
     drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());

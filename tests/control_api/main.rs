@@ -4,5 +4,6 @@ mod answers;
 mod errors;
 mod harness;
 mod lasting;
+mod logging;
 mod opening;
 mod repeating;

@@ -395,7 +395,7 @@ impl<S: Server> Player<'_, S> {
         }
         let tuple = self.client(line).tuple;
         let house = self.server.house();
-        house.relay.handle_disconnect(self.now, &tuple);
+        house.relay.handle_disconnect(&tuple);
         house.drain();
         self.lines[line].forget_allocation();
     }

@@ -134,7 +134,7 @@ impl Embedded {
         if let Some(database) = &*slot {
             return Ok(Arc::clone(database));
         }
-        let database = Arc::new((self.open)().map_err(|error| StoreError::new(error))?);
+        let database = Arc::new((self.open)().map_err(StoreError::new)?);
         *slot = Some(Arc::clone(&database));
         Ok(database)
     }
