@@ -90,11 +90,12 @@ impl Call {
             .build()?;
         let api = self.api.open()?;
         let answer = runtime.block_on(self.action.ask(&api))?;
-        if self.json {
-            println!("{}", serde_json::to_string_pretty(&answer)?);
+        let text = if self.json {
+            serde_json::to_string_pretty(&answer)? + "\n"
         } else {
-            print!("{}", self.action.describe(&answer));
-        }
+            self.action.describe(&answer)
+        };
+        super::print(&text);
         Ok(())
     }
 }

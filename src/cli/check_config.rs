@@ -26,11 +26,12 @@ impl CheckConfig {
             None => Config::default(),
         };
         node::given_api_keys(&config.control)?;
-        if self.json {
-            println!("{}", serde_json::to_string_pretty(&config)?);
+        let text = if self.json {
+            serde_json::to_string_pretty(&config)? + "\n"
         } else {
-            print!("{}", config.to_toml());
-        }
+            config.to_toml()
+        };
+        super::print(&text);
         Ok(())
     }
 }

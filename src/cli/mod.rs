@@ -12,6 +12,7 @@ mod serve;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use std::fmt::Display;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 /// TURN relay that keeps callers' addresses from each other.
@@ -63,6 +64,12 @@ pub fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Writes `text` to standard output. Whoever has stopped reading (`| head`) has seen enough.
+fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// The command line's definition, for completions, manual pages and tests.

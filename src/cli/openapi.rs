@@ -10,6 +10,6 @@ pub(super) struct Openapi {}
 
 impl Openapi {
     pub(super) fn run() {
-        print!("{}", control::api::openapi());
+        super::print(&control::api::openapi());
     }
 }

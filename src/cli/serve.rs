@@ -32,7 +32,7 @@ impl Serve {
         // Before the first socket: a signal that comes early must not kill a node half started.
         let mut signals = runtime.block_on(async { Signals::new() })?;
         let mut node = node::start(&config, state)?;
-        println!("{}", welcome(&node));
+        super::print(&welcome(&node));
         runtime.block_on(async {
             while let Signal::Reload = signals.next().await {
                 self.reload(&mut node, &level);
@@ -133,7 +133,7 @@ fn welcome(node: &Node) -> String {
     format!(
         "listening:    {}; API {api}\n\
          open a call:  {program} call create --party alice --party bob --caller alice{flag}\n\
-         API key:      {key}",
+         API key:      {key}\n",
         places.join(", ")
     )
 }
