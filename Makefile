@@ -13,7 +13,7 @@ test: ## Install what the tests need and run them all
 	tests/run.sh
 
 bench: ## Measure the codec and the forwarding path
-	$(CARGO) bench --workspace
+	$(CARGO) bench --workspace --bench '*'
 
 soak: ## The generated tests at length: VIZARD_CASES schedules each
 	VIZARD_CASES=$${VIZARD_CASES:-1000000} $(CARGO) test --release -p vizard-proto
@@ -28,4 +28,3 @@ install: ## Install the binary, the unit and the example (DESTDIR and PREFIX are
 
 clean: ## Remove what was built
 	$(CARGO) clean
-	rm -rf tests/browsers/node_modules

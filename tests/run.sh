@@ -12,6 +12,7 @@ passed=0
 failed=0
 
 packages=(chromium firefox-esr coturn tcpdump nftables iproute2 procps)
+command -v node >/dev/null || packages+=(nodejs)
 
 as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi; }
 
@@ -25,9 +26,6 @@ install_needs() {
     as_root apt-get update -qq &&
       as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
         apt-get install -y -qq --no-install-recommends "${missing[@]}" || return 1
-  fi
-  if [ -f tests/browsers/package-lock.json ] && [ ! -d tests/browsers/node_modules ]; then
-    (cd tests/browsers && npm ci --no-audit --no-fund) || return 1
   fi
   command -v cargo-deny >/dev/null || cargo install cargo-deny --locked || return 1
   cargo fetch --locked
@@ -43,7 +41,7 @@ deny() {
 }
 
 # Without a TTY cargo prints no progress; the numbers are for reading, not for judging.
-benches() { cargo bench --locked --workspace --benches -- --quick --noplot; }
+benches() { cargo bench --locked --workspace --bench '*' -- --quick --noplot; }
 
 documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps; }
 
@@ -73,7 +71,7 @@ stage() {
   failed=$((failed + f))
   local line
   line=$(printf '%-10s %s passed, %s failed (%d s)' "$name:" "$p" "$f" $((SECONDS - start)))
-  if grep -q "NOT checked\|NOT run" "$log"; then line+="; $(grep -m1 'NOT checked\|NOT run' "$log")"; fi
+  if grep -q "NOT checked\|NOT run\|SKIPPED" "$log"; then line+="; $(grep -m1 'NOT checked\|NOT run\|SKIPPED' "$log")"; fi
   echo "$line"
   closing+=("$line")
 }

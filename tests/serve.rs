@@ -4,6 +4,7 @@ mod node;
 
 use nix::sys::signal::Signal;
 use node::{Node, QUIET, said, vizard};
+use std::io::Write as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
@@ -195,13 +196,18 @@ fn a_full_disk_is_told_and_loses_nothing() {
         .arg(folder.path())
         .arg(env!("CARGO_BIN_EXE_vizard"))
         .output();
-    let Ok(output) = output else {
-        return eprintln!("NOT run: no unshare on this machine");
+    let ran = output.map(|output| said(&output));
+    let Ok((code, _, err)) = ran.map_err(|_| ()).and_then(|ran| {
+        let impossible = ran.0 == 77 || ran.2.starts_with("unshare:");
+        if impossible { Err(()) } else { Ok(ran) }
+    }) else {
+        // Past the test harness, which keeps what a passed test prints to itself.
+        let _ = writeln!(
+            std::io::stderr(),
+            "full disk: NOT run, no file systems of our own here"
+        );
+        return;
     };
-    let (code, _, err) = said(&output);
-    if code == 77 || err.starts_with("unshare:") {
-        return eprintln!("NOT run: no file systems of our own on this machine");
-    }
     assert_eq!(code, 1, "{err}");
     assert!(err.contains("free some space"), "{err}");
 }

@@ -62,6 +62,11 @@ const WALLS: &[Wall] = &[
         without: PURE,
     },
     Wall {
+        place: "control/policy",
+        may_use: Some(&[]),
+        without: PURE,
+    },
+    Wall {
         place: "control/calls.rs",
         may_use: Some(&["vizard_proto"]),
         without: PURE,
@@ -210,14 +215,17 @@ fn unsafe_code_stays_in_its_room() {
 
 #[test]
 fn files_stay_short() {
-    for folder in [root(), root().join("../proto/src"), root().join("../tests")] {
-        for file in sources(&folder) {
-            let lines = fs::read_to_string(&file)
-                .expect("a readable source")
-                .lines()
-                .count();
+    for (folder, most) in [
+        ("src", 500),
+        ("proto/src", 500),
+        ("tests", 800),
+        ("proto/tests", 800),
+    ] {
+        for file in sources(&root().join("..").join(folder)) {
+            let text = fs::read_to_string(&file).expect("a readable source");
+            let lines = text.lines().count();
             assert!(
-                lines <= 500,
+                lines <= most,
                 "{} has {lines} lines: split it",
                 file.display()
             );

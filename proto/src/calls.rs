@@ -8,7 +8,6 @@ use crate::auth::ticket::{CallId, Ticket};
 use crate::auth::userhash;
 use crate::contract::{AllocationId, Scope};
 use crate::hash::{self, Map};
-use crate::time::Timestamp;
 
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Call {
@@ -18,8 +17,8 @@ pub(crate) struct Call {
     usernames: Vec<String>,
     /// Whether it takes one of the node's places.
     open: bool,
-    /// From then on none of its tickets is valid any more.
-    until: Timestamp,
+    /// Unix seconds from which on none of its tickets is valid any more.
+    until: u64,
 }
 
 impl Call {
@@ -70,13 +69,7 @@ impl Calls {
         self.names.get(hash).map(String::as_str)
     }
 
-    pub(crate) fn open(
-        &mut self,
-        id: CallId,
-        until: Timestamp,
-        realm: &[u8],
-        usernames: Vec<String>,
-    ) {
+    pub(crate) fn open(&mut self, id: CallId, until: u64, realm: &[u8], usernames: Vec<String>) {
         for name in &usernames {
             self.names
                 .insert(userhash(name.as_bytes(), realm), name.clone());
@@ -90,7 +83,7 @@ impl Calls {
         }
     }
 
-    pub(crate) fn revoke(&mut self, id: CallId, scope: Scope, until: Timestamp) {
+    pub(crate) fn revoke(&mut self, id: CallId, scope: Scope, until: u64) {
         let call = self.calls.entry(id).or_default();
         call.until = call.until.max(until);
         if !call.revoked.contains(&scope) {
@@ -102,9 +95,9 @@ impl Calls {
         }
     }
 
-    pub(crate) fn join(&mut self, ticket: &Ticket, ends_at: Timestamp, member: AllocationId) {
+    pub(crate) fn join(&mut self, ticket: &Ticket, member: AllocationId) {
         let call = self.calls.entry(ticket.call).or_default();
-        call.until = call.until.max(ends_at);
+        call.until = call.until.max(ticket.expires_at);
         call.members.push(member);
     }
 
@@ -114,17 +107,17 @@ impl Calls {
         }
     }
 
-    /// When the call is to be looked at again.
-    pub(crate) fn until(&self, id: CallId) -> Option<Timestamp> {
+    /// Unix seconds at which the call is to be looked at again.
+    pub(crate) fn until(&self, id: CallId) -> Option<u64> {
         self.calls.get(&id).map(|call| call.until)
     }
 
     /// Forgets a call whose tickets have all run out; whether it is gone.
-    pub(crate) fn expire(&mut self, now: Timestamp, id: CallId, realm: &[u8]) -> bool {
+    pub(crate) fn expire(&mut self, unix_secs: u64, id: CallId, realm: &[u8]) -> bool {
         let Some(call) = self.calls.get(&id) else {
             return true;
         };
-        if now < call.until || !call.members.is_empty() {
+        if unix_secs < call.until || !call.members.is_empty() {
             return false;
         }
         if let Some(call) = self.calls.remove(&id) {
@@ -134,6 +127,14 @@ impl Calls {
             }
         }
         true
+    }
+
+    /// Every call's id, in order.
+    #[expect(clippy::disallowed_methods, reason = "sorted before anybody sees it")]
+    pub(crate) fn ids(&self) -> Vec<CallId> {
+        let mut ids: Vec<_> = self.calls.keys().copied().collect();
+        ids.sort_unstable();
+        ids
     }
 
     /// Every call, ordered by its id.

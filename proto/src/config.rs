@@ -77,7 +77,7 @@ pub struct Limits {
     pub calls: usize,
     /// Allocations on this node.
     pub allocations: usize,
-    /// Allocations per ticket. A browser makes one per interface and URL, twice during an ICE restart.
+    /// Allocations per ticket. Firefox makes five per URL, and all of them anew at an ICE restart.
     pub allocations_per_ticket: usize,
     /// Permissions per allocation.
     pub permissions: usize,
@@ -98,7 +98,7 @@ impl Default for Limits {
         Self {
             calls: 100_000,
             allocations: 1_000_000,
-            allocations_per_ticket: 20,
+            allocations_per_ticket: 64,
             permissions: 128,
             channels: 128,
             max_lifetime: Duration::from_secs(3600),

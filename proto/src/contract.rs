@@ -10,6 +10,7 @@ use crate::address::{Client, Family};
 use crate::auth::ticket::{CallId, TicketKeys};
 use crate::config::{Limits, Masking};
 use crate::forward::{Forward, ForwardKey};
+use crate::time::WallClock;
 
 /// Names one allocation for as long as the process lives; never used again for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -150,6 +151,9 @@ pub enum Command {
     },
     /// From here on tickets are verified with these keys.
     SetTicketKeys(Arc<TicketKeys>),
+    /// The wall clock was set, or the caller's own clock stood still while the machine slept: this
+    /// is what time it is.
+    SetClock(WallClock),
     /// From here on these settings hold. The pools stay as they were at the start.
     SetPolicy {
         /// Masking settings; pools excepted.
@@ -184,7 +188,7 @@ impl Scope {
 /// Why a command was not carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommandError {
-    /// No place for another call, or no mask address to give out.
+    /// No place for another call or allocation, or no pool of mask addresses.
     Capacity,
 }
 

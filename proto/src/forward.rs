@@ -119,10 +119,11 @@ impl ForwardTable {
 
     /// Puts an entry in, replacing the one under the same key.
     pub fn insert(&mut self, key: ForwardKey, forward: Forward) {
-        self.remove(&key);
+        // In this order the meter of an allocation with one entry survives the entry's renewal.
         if let Some(kbps) = forward.kbps {
             self.meters.attach(forward.allocation, kbps);
         }
+        self.remove(&key);
         let hasher = &self.hasher;
         if let Some(entry) = Narrow::new(&key, &forward) {
             self.narrow

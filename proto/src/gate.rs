@@ -1,8 +1,10 @@
 //! The doorman: everything that can be decided about a packet without the relay's state.
 //!
-//! A worker asks its own gate first, so that a flood of strangers never touches the relay. Who is
-//! let through has shown a nonce, so it receives what is sent to its source address; who is not
-//! gets at most one small answer, within its source prefix's budget, and leaves no state behind.
+//! A worker asks its own gate first, so that requests of strangers never touch the relay. Whose
+//! request is let through has shown a nonce, so it receives what is sent to its source address; who
+//! has none gets at most one small answer, within its source prefix's budget, and leaves no state
+//! behind. What the relay must be asked even for a stranger is one look-up by its 5-tuple: whether
+//! `ChannelData` or a Send indication comes from an allocation, and a Binding from a masked one.
 
 use ahash::RandomState;
 use alloc::string::String;
@@ -10,9 +12,9 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
-use crate::address::Client;
+use crate::address::{Client, FiveTuple};
 use crate::auth::login::{Claims, PASSWORD_ALGORITHMS, Refusal};
-use crate::auth::nonce::Nonces;
+use crate::auth::nonce::{Judgement, Nonces};
 use crate::channel_data::{self, Kind};
 use crate::config::{Config, Limits};
 use crate::contract::DropReason;
@@ -88,10 +90,7 @@ impl Gate {
                 Admission::Relay
             }
             (Class::Request, method) if needs_login(method) => {
-                match self.check_claims(now, from, &message) {
-                    Ok(()) => Admission::Relay,
-                    Err(refusal) => self.refuse(now, from, message.header(), refusal, out),
-                }
+                self.admit_request(now, from, &message, out)
             }
             (Class::Request, _) => {
                 self.refuse(now, from, message.header(), Refusal::BadRequest, out)
@@ -116,27 +115,29 @@ impl Gate {
         }
     }
 
-    fn check_claims(
-        &self,
+    /// Who shows a nonce that was issued to its source address receives what is sent there.
+    fn admit_request(
+        &mut self,
         now: Timestamp,
         from: &Client,
         message: &Message<'_>,
-    ) -> Result<(), Refusal> {
-        let claims = Claims::read(message)?;
-        let source = from.tuple.remote.ip();
-        if self
-            .nonces
-            .verify(claims.nonce(), self.clock.unix_secs(now), source)
-        {
-            Ok(())
-        } else {
-            Err(Refusal::StaleNonce)
+        out: &mut [u8],
+    ) -> Admission {
+        let request = message.header();
+        let claims = match Claims::read(message) {
+            Ok(claims) => claims,
+            Err(refusal) => return self.refuse(now, from, request, refusal, out),
+        };
+        let (unix_secs, source) = (self.clock.unix_secs(now), from.tuple.remote.ip());
+        match self.nonces.judge(claims.nonce(), unix_secs, source) {
+            Judgement::Fresh => Admission::Relay,
+            Judgement::Stale => self.explain(now, from, request, Refusal::StaleNonce, out),
+            Judgement::Foreign => self.refuse(now, from, request, Refusal::StaleNonce, out),
         }
     }
 
-    /// Writes an answer for somebody who is not authenticated. It never exceeds 88 bytes for a
-    /// realm of up to 12 characters: no SOFTWARE, no reason phrase, a short nonce.
-    pub(crate) fn refuse(
+    /// Refuses somebody who may not be where the packet says it comes from, within the budget.
+    fn refuse(
         &mut self,
         now: Timestamp,
         from: &Client,
@@ -144,10 +145,23 @@ impl Gate {
         refusal: Refusal,
         out: &mut [u8],
     ) -> Admission {
-        let source = from.tuple.remote.ip();
-        if !self.may_answer(now, source) {
-            return Admission::Drop(DropReason::AnswerBudget);
+        if self.may_answer(now, from) {
+            self.explain(now, from, request, refusal, out)
+        } else {
+            Admission::Drop(DropReason::AnswerBudget)
         }
+    }
+
+    /// Writes an answer for somebody who is not authenticated. It never exceeds 88 bytes for a
+    /// realm of up to 12 characters: no SOFTWARE, no reason phrase, a short nonce.
+    pub(crate) fn explain(
+        &self,
+        now: Timestamp,
+        from: &Client,
+        request: Header,
+        refusal: Refusal,
+        out: &mut [u8],
+    ) -> Admission {
         let mut answer = Writer::new(out, Class::Error, request.method, request.transaction_id);
         answer.error_code(match refusal {
             Refusal::BadRequest => 400,
@@ -155,7 +169,8 @@ impl Gate {
             Refusal::StaleNonce => 438,
         });
         if refusal != Refusal::BadRequest {
-            let nonce = self.nonces.issue(self.clock.unix_secs(now), source);
+            let (unix_secs, source) = (self.clock.unix_secs(now), from.tuple.remote.ip());
+            let nonce = self.nonces.issue(unix_secs, source);
             answer.bytes(AttributeType::REALM, self.realm.as_bytes());
             answer.bytes(AttributeType::NONCE, &nonce);
             answer.bytes(AttributeType::PASSWORD_ALGORITHMS, &PASSWORD_ALGORITHMS);
@@ -165,9 +180,18 @@ impl Gate {
             .map_or(Admission::Drop(DropReason::NoRoom), Admission::Answer)
     }
 
-    /// Takes one unauthenticated answer out of the budget of `source`'s prefix.
-    pub(crate) fn may_answer(&mut self, now: Timestamp, source: IpAddr) -> bool {
-        self.budget.take(now, source)
+    /// Takes one unauthenticated answer out of the budget of the source's prefix. A connection's
+    /// source is proven, so nobody can use up its budget for it.
+    pub(crate) fn may_answer(&mut self, now: Timestamp, from: &Client) -> bool {
+        let FiveTuple {
+            transport, remote, ..
+        } = from.tuple;
+        transport.is_stream() || self.budget.take(now, remote.ip())
+    }
+
+    /// Takes over what time it is.
+    pub fn set_clock(&mut self, clock: WallClock) {
+        self.clock = clock;
     }
 
     pub(crate) fn realm(&self) -> &[u8] {

@@ -47,6 +47,8 @@ struct Meter {
 
 /// How much may come in one burst: half a second's worth, which lets a video key frame through.
 const BURST_NANOS: u64 = NANOS_PER_SEC / 2;
+/// What a client may send in one packet, in bytes.
+const LARGEST_PACKET: usize = 2048;
 
 impl Meters {
     pub(crate) fn new(seed: [u8; 32]) -> Self {
@@ -90,15 +92,16 @@ impl Meters {
     }
 }
 
-/// Takes `payload` bytes out of a bucket that fills at `kbps` kilobits per second.
+/// Takes `payload` bytes out of a bucket that fills at `kbps` kilobits per second. A burst is half a
+/// second's worth, but however low the rate, one packet fits.
 pub(crate) fn take_payload(
     bucket: &mut Bucket,
     now: Timestamp,
     kbps: NonZeroU32,
     payload: usize,
 ) -> bool {
-    let cost = payload as u64 * 8 * (NANOS_PER_SEC / 1000) / u64::from(kbps.get());
-    bucket.take(now, cost, BURST_NANOS)
+    let cost = |bytes: usize| bytes as u64 * 8 * (NANOS_PER_SEC / 1000) / u64::from(kbps.get());
+    bucket.take(now, cost(payload), BURST_NANOS.max(cost(LARGEST_PACKET)))
 }
 
 #[cfg(test)]

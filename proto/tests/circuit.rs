@@ -9,6 +9,7 @@ use kit::{Phone, Reaction, World, channel_data, circuit, code, config, pair, tcp
 use vizard_proto::auth::ticket::CallId;
 use vizard_proto::contract::{Command, DropReason, EndReason, Event, Scope};
 use vizard_proto::stun::{AttributeType, Class, Message, Method};
+use vizard_proto::time::WallClock;
 
 #[test]
 fn channel_data_becomes_the_same_with_the_other_number() {
@@ -311,4 +312,44 @@ fn a_stream_is_cut_off_when_its_call_ends_and_not_when_its_client_leaves() {
     let (call, scope, until) = (CallId([1; 16]), Scope::Call, kit::START + 7200);
     world.command(Command::Revoke { call, scope, until });
     assert_eq!(world.cut_off, [a.tuple]);
+}
+
+#[test]
+fn a_renewed_permission_may_outlive_its_peer() {
+    let mut world = World::new();
+    let [(mut a, _), (mut b, mask_b)] = circuit(&mut world);
+    assert_eq!(b.refresh(&mut world, 0), 200);
+    assert_eq!(
+        a.permit(&mut world, mask_b),
+        200,
+        "with the others in one request"
+    );
+    assert_eq!(a.bind(&mut world, 0x4001, mask_b), 200);
+    let lost = a.send_on(&mut world, 0x4001, b"x");
+    assert_eq!(lost, Reaction::Dropped(DropReason::ForeignPeer));
+    world.pass(Duration::from_secs(601));
+    a.allocate(&mut world);
+    assert_eq!(a.permit(&mut world, mask_b), 403, "but not be had anew");
+}
+
+#[test]
+fn tickets_follow_the_wall_clock_when_it_is_set() {
+    let mut world = World::new();
+    let [(mut a, mask_a), (b, _)] = circuit(&mut world);
+    world.command(Command::SetClock(WallClock::new(kit::START - 86_400)));
+    world.pass(Duration::from_secs(1));
+    assert_eq!(
+        a.refresh(&mut world, 3600),
+        200,
+        "its nonce is from the future"
+    );
+    world.command(Command::SetClock(WallClock::new(kit::START + 7200)));
+    world.pass(Duration::ZERO);
+    assert_eq!(world.relay.allocation_count(), 0);
+    assert_eq!(
+        b.send(&mut world, mask_a, b"x"),
+        Reaction::Dropped(DropReason::NoAllocation)
+    );
+    world.pass(Duration::from_secs(7200));
+    assert_eq!(world.relay.poll_timeout(), None);
 }

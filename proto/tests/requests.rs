@@ -14,6 +14,9 @@ use vizard_proto::stun::{
     AttributeType as A, Class, Integrity, Message, Method, PasswordAlgorithm, Writer,
 };
 
+/// Attributes as they stand in a request.
+type Attributes<'a> = &'a [(A, &'a [u8])];
+
 fn transport(writer: &mut Writer<'_>) {
     writer.bytes(A::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
 }
@@ -23,8 +26,9 @@ fn phone() -> Phone {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn allocate_refuses_what_it_must() {
-    let cases: &[(u16, &[(A, &[u8])])] = &[
+    let cases: &[(u16, Attributes<'_>)] = &[
         (400, &[]),
         (442, &[(A::REQUESTED_TRANSPORT, &[6, 0, 0, 0])]),
         (400, &[(A::REQUESTED_TRANSPORT, &[17])]),
@@ -416,7 +420,7 @@ fn bidding_down_is_refused() {
     phone.knock(&mut world);
     let other_list = [0, 1, 0, 0];
     let md5 = PasswordAlgorithm::Md5.to_bytes();
-    let cases: [(&[(A, &[u8])], u16); 5] = [
+    let cases: [(Attributes<'_>, u16); 5] = [
         (
             &[
                 (A::PASSWORD_ALGORITHMS, &other_list),

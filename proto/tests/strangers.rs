@@ -118,6 +118,26 @@ fn a_prefix_has_a_budget_and_the_next_one_its_own() {
 }
 
 #[test]
+fn connections_and_holders_of_a_nonce_have_no_budget_to_lose() {
+    let mut world = World::new();
+    let [(mut a, _), _] = pair(&mut world);
+    let knock = request(Method::ALLOCATE, |_| {});
+    while matches!(world.send(a.tuple, &knock), Reaction::Answer(_)) {}
+    let over_tcp = kit::tcp("198.51.100.10:5000");
+    assert!(matches!(world.send(over_tcp, &knock), Reaction::Answer(_)));
+    assert_eq!(a.refresh(&mut world, 3600), 200);
+    world.pass(Duration::from_secs(3590));
+    assert_eq!(a.refresh(&mut world, 3600), 200);
+    world.pass(Duration::from_secs(30));
+    while matches!(world.send(a.tuple, &knock), Reaction::Answer(_)) {}
+    assert_eq!(
+        a.refresh(&mut world, 600),
+        200,
+        "told that its nonce is stale"
+    );
+}
+
+#[test]
 fn a_budget_used_up_does_not_lock_parties_out() {
     let mut world = World::new();
     let [(mut a, _), (_, mask_b)] = pair(&mut world);

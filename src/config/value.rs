@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A length of time in whole seconds, written like `90s`, `10m`, `1h30m`, `7d`.
+/// A length of time in whole seconds, written like `90s`, `10m`, `1h30m`, `7d`; a number alone is
+/// seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Period(pub Duration);
 
@@ -25,6 +26,9 @@ impl FromStr for Period {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let wrong = "not a length of time";
+        if let Ok(secs) = text.parse() {
+            return Ok(Self::from_secs(secs));
+        }
         let mut rest = text;
         let mut total = 0_u64;
         while !rest.is_empty() {
@@ -146,9 +150,9 @@ mod tests {
             assert_eq!(text.parse::<Period>().expect(text).to_string(), text);
         }
         assert_eq!("90s".parse::<Period>().expect("valid").to_string(), "1m30s");
+        assert_eq!("90".parse(), Ok(Period::from_secs(90)));
         for text in [
             "",
-            "2",
             "h",
             "-1s",
             "2 h",

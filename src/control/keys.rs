@@ -1,7 +1,7 @@
 //! API keys: who may use the control API, and for what.
 //!
 //! Only hashes are kept. A key file has one key per line, `KEY` or `sha256:HEX`, then optionally
-//! its scopes; without any it has them all. `#` starts a comment.
+//! its scopes; without any it has them all. A word with `#` in front starts a comment.
 
 use std::fmt;
 
@@ -93,8 +93,8 @@ impl ApiKeys {
                 line: index + 1,
                 what,
             };
-            let line = line.split('#').next().unwrap_or_default();
-            let mut words = line.split([' ', '\t', ',']).filter(|word| !word.is_empty());
+            let words = line.split([' ', '\t', ',']).filter(|word| !word.is_empty());
+            let mut words = words.take_while(|word| !word.starts_with('#'));
             let Some(key) = words.next() else { continue };
             let known = Known {
                 hash: hash_of(key).map_err(wrong)?,
@@ -253,6 +253,16 @@ mod tests {
         let keys = ApiKeys::parse("keys", &format!("sha256:{hash} calls")).unwrap();
         assert_eq!(allowed(&keys, KEY), Some([true, false, true]));
         assert_eq!(allowed(&keys, &format!("sha256:{hash}")), None);
+    }
+
+    #[test]
+    fn a_key_may_have_a_number_sign_within() {
+        let keys = ApiKeys::parse("keys", "0123456789#abcdef #read").unwrap();
+        assert_eq!(
+            allowed(&keys, "0123456789#abcdef"),
+            Some([true, true, true])
+        );
+        assert_eq!(allowed(&keys, "0123456789"), None);
     }
 
     #[test]

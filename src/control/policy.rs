@@ -319,16 +319,15 @@ fn refusals(policy: &Policy, request: &Request) -> Vec<Reason> {
     why
 }
 
-/// Why `callee` takes no call from `caller`; `None` if it does.
-fn not_callable(policy: &Policy, request: &Request, callee: usize, caller: usize) -> Option<Rule> {
-    let own = request.parties[callee].callable_by;
+/// Why `owner` takes no call from `by`; `None` if it does.
+fn not_callable(policy: &Policy, request: &Request, owner: usize, by: usize) -> Option<Rule> {
+    let own = request.parties[owner].callable_by;
     let set = own.unwrap_or(policy.default_callable_by);
-    let towards = request.parties[callee].towards[caller];
+    let towards = request.parties[owner].towards[by];
     let callable = set.has(CallableBy::EVERYONE)
         || set.has(CallableBy::CONTACTS) && towards.has(Facts::CONTACT)
         || set.has(CallableBy::FOLLOWING) && towards.has(Facts::FOLLOWING)
-        || set.has(CallableBy::VERIFIED)
-            && request.parties[caller].standing.has(Standing::VERIFIED);
+        || set.has(CallableBy::VERIFIED) && request.parties[by].standing.has(Standing::VERIFIED);
     if callable {
         None
     } else if own.is_none() {
@@ -357,15 +356,16 @@ fn wishes(policy: &Policy, request: &Request) -> Wishes {
             Err(rule) => note(&mut masking, owner, rule),
         }
     }
-    match masking.is_empty() {
-        true => Wishes {
+    if masking.is_empty() {
+        Wishes {
             masking: false,
             why: admitting,
-        },
-        false => Wishes {
+        }
+    } else {
+        Wishes {
             masking: true,
             why: masking,
-        },
+        }
     }
 }
 

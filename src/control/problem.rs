@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 
 /// A problem's path into the request and what is wrong there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -30,7 +31,7 @@ pub struct Because {
 pub struct Problem {
     /// Which problem: a path that stays the same.
     #[serde(rename = "type", serialize_with = "path")]
-    #[schema(value_type = String, example = "/problems/call-refused")]
+    #[schema(schema_with = types)]
     pub kind: Kind,
     /// The problem in a few words.
     #[schema(value_type = String)]
@@ -81,6 +82,17 @@ impl Problem {
     }
 }
 
+fn types() -> Object {
+    let types = Kind::ALL
+        .iter()
+        .map(|kind| format!("/problems/{}", kind.as_str()));
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(types))
+        .build()
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn path<S: serde::Serializer>(kind: &Kind, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(&format_args!("/problems/{}", kind.as_str()))
 }

@@ -99,10 +99,12 @@ impl Registry {
     /// Ends what has expired by `now`, and names the ended calls that have settled. These come
     /// again with every call of this function until they are removed.
     pub fn advance(&mut self, now: u64) -> Advanced {
-        while self.leaving.front().is_some_and(|(at, _)| *at <= now) {
-            let left = self.leaving.pop_front();
-            left.into_iter()
-                .for_each(|(_, allocation)| self.disown(allocation));
+        while let Some((at, allocation)) = self.leaving.front().copied() {
+            if at > now {
+                break;
+            }
+            self.leaving.pop_front();
+            self.disown(allocation);
         }
         let mut advanced = Advanced::default();
         let due: Vec<_> = self

@@ -48,6 +48,8 @@ pub struct Live {
     pub ice_urls: Vec<String>,
     /// How many calls the relay takes.
     pub calls_limit: usize,
+    /// Most kilobits of payload per second that a call may ask for one allocation; 0 is no limit.
+    pub kbps_limit: u32,
 }
 
 /// A call that somebody wants.
@@ -100,7 +102,7 @@ pub struct Switchboard {
     /// Held while a request about a call (by a hash) is carried out, one after the other.
     turns: [Mutex<()>; TURNS],
     draining: AtomicBool,
-    /// Whether the store's last answer was an error, so that the log says it once.
+    /// Whether the store failed and has not been written since, so that the log says it once.
     store_failed: AtomicBool,
     metrics: Arc<Metrics>,
 }
@@ -181,8 +183,12 @@ impl Switchboard {
             return self.find(done.call).map_err(forgotten);
         }
         let decided = self.decide(&wanted)?;
+        if self.draining.load(Ordering::Relaxed) {
+            let detail = "The node is being drained; open the call on another.";
+            return Err(Problem::new(Kind::CannotMask, detail));
+        }
         let call = self.propose(wanted, decided)?;
-        self.admit(&call, call.tickets())?;
+        self.admit(&call, &call.tickets())?;
         let done = once.map(|once| (once.key, self.now_done(once, call.id)));
         let mut changes = vec![Change::Call(&call)];
         changes.extend(done.iter().map(|(key, done)| Change::Request(key, done)));
@@ -214,11 +220,9 @@ impl Switchboard {
             return Ok(call);
         }
         if answered.became_direct {
-            let all = call.tickets();
-            self.admit(
-                &call,
-                all.into_iter().filter(|ticket| !ticket.masked).collect(),
-            )?;
+            let mut fresh = call.tickets();
+            fresh.retain(|ticket| !ticket.masked);
+            self.admit(&call, &fresh)?;
         }
         let done = once.map(|once| (once.key, self.now_done(once, id)));
         let mut changes = vec![Change::Call(&call)];
@@ -246,7 +250,13 @@ impl Switchboard {
         let Some(call) = unsaved else {
             return self.find(id);
         };
-        self.commit(&[Change::Call(&call)])?;
+        self.commit(&[Change::Call(&call)]).map_err(|problem| {
+            let detail = "The media has stopped, but a restart would not know; try again.";
+            Problem {
+                detail: detail.into(),
+                ..problem
+            }
+        })?;
         self.registry().saved(&call);
         Ok(call)
     }
@@ -290,13 +300,14 @@ impl Switchboard {
         if decided.ringing.route == Route::Refused {
             return Err(refused(&wanted, &decided.ringing));
         }
-        let ttl = time_to_live(&self.live().policy, &wanted)?;
+        let live = self.live();
+        let ttl = time_to_live(&live.policy, &wanted)?;
         let now = self.now();
         Ok(Call {
             id: names::new(),
             opened_at: now,
             expires_at: now + u64::from(ttl),
-            kbps: wanted.kbps.map_or(0, NonZeroU32::get),
+            kbps: within(live.kbps_limit, wanted.kbps),
             request: wanted.request,
             parties: wanted
                 .names
@@ -311,11 +322,8 @@ impl Switchboard {
     }
 
     /// Has the relay take a place for the call and learn these tickets.
-    fn admit(&self, call: &Call, tickets: Vec<Ticket>) -> Result<(), Problem> {
+    fn admit(&self, call: &Call, tickets: &[Ticket]) -> Result<(), Problem> {
         let problem = |detail: &str| Err(Problem::new(Kind::CannotMask, detail));
-        if self.draining.load(Ordering::Relaxed) {
-            return problem("The node is being drained; open the call on another.");
-        }
         let keys = &self.live().tickets;
         let usernames = tickets
             .iter()
@@ -399,19 +407,19 @@ impl Switchboard {
     }
 
     fn commit(&self, changes: &[Change<'_>]) -> Result<(), Problem> {
-        self.asked(self.store.commit(changes))
+        self.asked(self.store.commit(changes))?;
+        if self.store_failed.swap(false, Ordering::Relaxed) {
+            info!("the store works again");
+        }
+        Ok(())
     }
 
-    /// The store's answer; says in the log when it begins and when it ceases to fail.
+    /// The store's answer; the first of several errors is logged.
     fn asked<T>(&self, answer: Result<T, StoreError>) -> Result<T, Problem> {
-        let failed = answer.is_err();
-        if self.store_failed.swap(failed, Ordering::Relaxed) != failed {
-            match &answer {
-                Ok(_) => info!("the store works again"),
-                Err(error) => error!(%error, "nothing can be promised; is the disk full?"),
+        answer.map_err(|error| {
+            if !self.store_failed.swap(true, Ordering::Relaxed) {
+                error!(%error, "nothing can be promised; is the disk full?");
             }
-        }
-        answer.map_err(|_| {
             Problem::new(
                 Kind::StoreUnavailable,
                 "Nothing was promised or changed; try again.",
@@ -433,5 +441,29 @@ impl Switchboard {
         self.turns[turn]
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a call gets of the rate that it asks for; 0 is no limit on either side.
+fn within(limit: u32, wanted: Option<NonZeroU32>) -> u32 {
+    match wanted.map(NonZeroU32::get) {
+        Some(wanted) if limit == 0 => wanted,
+        Some(wanted) => wanted.min(limit),
+        None => limit,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_call_asks_its_way_past_the_limit() {
+        let wanted = NonZeroU32::new;
+        assert_eq!(within(0, None), 0);
+        assert_eq!(within(0, wanted(500)), 500);
+        assert_eq!(within(100, None), 100);
+        assert_eq!(within(100, wanted(500)), 100);
+        assert_eq!(within(100, wanted(50)), 50);
     }
 }

@@ -81,6 +81,7 @@ pub(super) fn live(
         tickets: ticket_keys(stored_keys),
         ice_urls: addresses::reach(&config.relay, listeners).urls,
         calls_limit: config.limits.calls,
+        kbps_limit: config.limits.kbps_per_ticket,
     }
 }
 

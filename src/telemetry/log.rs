@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::any::Any;
+use std::io::IsTerminal as _;
 use std::panic::PanicHookInfo;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -70,7 +71,11 @@ pub fn init(format: Format, level: Level) -> Result<LevelSwitch, TryInitError> {
     let registry = tracing_subscriber::registry().with(filter);
     match format {
         Format::Text => registry
-            .with(fmt::layer().with_writer(std::io::stderr))
+            .with(
+                fmt::layer()
+                    .with_ansi(in_colour())
+                    .with_writer(std::io::stderr),
+            )
             .try_init()?,
         Format::Json => registry
             .with(fmt::layer().json().with_writer(std::io::stderr))
@@ -80,12 +85,16 @@ pub fn init(format: Format, level: Level) -> Result<LevelSwitch, TryInitError> {
     Ok(LevelSwitch(handle))
 }
 
-/// Only our own events: what other crates write is not ours to keep addresses out of.
+/// Whether somebody watches who did not ask for plain text (<https://no-color.org>).
+fn in_colour() -> bool {
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !plain && std::io::stderr().is_terminal()
+}
+
+/// Only our own events (the core's crate has our name in front as well): what other crates write
+/// is not ours to keep addresses out of.
 fn ours(level: Level) -> Targets {
-    Targets::new().with_targets([
-        ("vizard", LevelFilter::from(level)),
-        ("vizard_proto", level.into()),
-    ])
+    Targets::new().with_target("vizard", level)
 }
 
 /// A panic's place, and its message only where that is part of the program: a formatted message

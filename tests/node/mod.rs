@@ -7,11 +7,11 @@ use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use tempfile::TempDir;
 
 /// A configuration that disturbs nobody.
-pub const QUIET: &str = "[relay]\nudp = [\"127.0.0.1:0\"]\ntcp = [\"127.0.0.1:0\"]\nworkers = 1\n\
+pub(crate) const QUIET: &str = "[relay]\nudp = [\"127.0.0.1:0\"]\ntcp = [\"127.0.0.1:0\"]\nworkers = 1\n\
                          [control]\nlisten = \"127.0.0.1:0\"\n";
 
 /// The command, with an environment of its own.
-pub fn vizard(state: &Path) -> Command {
+pub(crate) fn vizard(state: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vizard"));
     command
         .env_clear()
@@ -21,7 +21,7 @@ pub fn vizard(state: &Path) -> Command {
 }
 
 /// What the command said, and its exit code.
-pub fn said(output: &Output) -> (i32, String, String) {
+pub(crate) fn said(output: &Output) -> (i32, String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (
         output.status.code().unwrap_or(-1),
@@ -31,16 +31,16 @@ pub fn said(output: &Output) -> (i32, String, String) {
 }
 
 /// A running node.
-pub struct Node {
-    pub folder: TempDir,
-    pub welcome: Vec<String>,
+pub(crate) struct Node {
+    pub(crate) folder: TempDir,
+    pub(crate) welcome: Vec<String>,
     process: Child,
     log: BufReader<ChildStderr>,
 }
 
 impl Node {
     /// A node with the configuration `config`.
-    pub fn start(config: &str) -> Self {
+    pub(crate) fn start(config: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary directory");
         std::fs::write(folder.path().join("vizard.toml"), config).expect("written");
         let mut process = vizard(&folder.path().join("state"))
@@ -62,23 +62,23 @@ impl Node {
     }
 
     /// The file with its configuration.
-    pub fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         self.folder.path().join("vizard.toml")
     }
 
     /// Its state directory.
-    pub fn state(&self) -> PathBuf {
+    pub(crate) fn state(&self) -> PathBuf {
         self.folder.path().join("state")
     }
 
     /// The URL of its API, as it says itself.
-    pub fn api(&self) -> &str {
+    pub(crate) fn api(&self) -> &str {
         let line = self.welcome.first().expect("a first line");
         line.split("API ").nth(1).expect("the API's place")
     }
 
     /// `vizard call ARGUMENTS` against this node.
-    pub fn call(&self, arguments: &[&str]) -> (i32, String, String) {
+    pub(crate) fn call(&self, arguments: &[&str]) -> (i32, String, String) {
         let mut command = vizard(&self.state());
         command
             .arg("call")
@@ -88,7 +88,7 @@ impl Node {
     }
 
     /// Reads log lines until one has `word` in it; that line.
-    pub fn logged(&mut self, word: &str) -> String {
+    pub(crate) fn logged(&mut self, word: &str) -> String {
         loop {
             let mut line = String::new();
             let read = self.log.read_line(&mut line).expect("readable");
@@ -100,13 +100,13 @@ impl Node {
     }
 
     /// Sends it a signal.
-    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+    pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
         let id = nix::unistd::Pid::from_raw(self.process.id().cast_signed());
         nix::sys::signal::kill(id, signal).expect("sent");
     }
 
     /// Tells it to stop; its exit code.
-    pub fn stop(mut self) -> Option<i32> {
+    pub(crate) fn stop(mut self) -> Option<i32> {
         self.signal(nix::sys::signal::Signal::SIGTERM);
         self.process.wait().expect("ended").code()
     }

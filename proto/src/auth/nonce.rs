@@ -22,6 +22,17 @@ const UNIT_SECS: u64 = 16;
 const MAC_LEN: usize = 9;
 const SEALED_LEN: usize = 2 + MAC_LEN;
 
+/// What a nonce turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// Issued to that source, and still good.
+    Fresh,
+    /// Issued to that source, too long ago.
+    Stale,
+    /// Never issued, or to somebody else.
+    Foreign,
+}
+
 /// The key of the nonces' MAC, with how long they are good for.
 #[derive(Clone)]
 pub struct Nonces {
@@ -58,25 +69,27 @@ impl Nonces {
         nonce
     }
 
-    /// Whether `nonce` was issued to `source` no longer than the lifetime ago.
-    pub fn verify(&self, nonce: &[u8], unix_secs: u64, source: IpAddr) -> bool {
-        let Some(encoded) = nonce.strip_prefix(COOKIE) else {
-            return false;
-        };
-        let mut sealed = [0; SEALED_LEN + 1];
-        match URL_SAFE_NO_PAD.decode_slice(encoded, &mut sealed) {
-            Ok(SEALED_LEN) => {}
-            _ => return false,
+    /// What `nonce`, shown by `source`, is.
+    pub fn judge(&self, nonce: &[u8], unix_secs: u64, source: IpAddr) -> Judgement {
+        match self.age(nonce, unix_secs / UNIT_SECS, source) {
+            Some(age) if age <= self.lifetime_units => Judgement::Fresh,
+            Some(_) => Judgement::Stale,
+            None => Judgement::Foreign,
         }
-        let current = unix_secs / UNIT_SECS;
-        let age =
-            u64::from(low_bits(current).wrapping_sub(u16::from_be_bytes([sealed[0], sealed[1]])));
-        let Some(issued) = current.checked_sub(age) else {
-            return false;
-        };
-        let fresh = age <= self.lifetime_units;
-        let genuine = bool::from(self.mac(issued, source).ct_eq(&sealed[2..SEALED_LEN]));
-        fresh && genuine
+    }
+
+    /// How many units ago the nonce was issued to `source`, if it was.
+    fn age(&self, nonce: &[u8], current: u64, source: IpAddr) -> Option<u64> {
+        let encoded = nonce.strip_prefix(COOKIE)?;
+        let mut sealed = [0; SEALED_LEN + 1];
+        let len = URL_SAFE_NO_PAD.decode_slice(encoded, &mut sealed).ok()?;
+        if len != SEALED_LEN {
+            return None;
+        }
+        let issued = u16::from_be_bytes([sealed[0], sealed[1]]);
+        let age = u64::from(low_bits(current).wrapping_sub(issued));
+        let mac = self.mac(current.checked_sub(age)?, source);
+        bool::from(mac.ct_eq(&sealed[2..SEALED_LEN])).then_some(age)
     }
 
     fn mac(&self, time: u64, source: IpAddr) -> [u8; MAC_LEN] {
@@ -118,14 +131,16 @@ mod tests {
     fn good_for_its_source_and_lifetime_only() {
         let nonces = Nonces::new([7; 32], 3600);
         let nonce = nonces.issue(NOW, HERE);
-        assert!(nonces.verify(&nonce, NOW, HERE));
-        assert!(nonces.verify(&nonce, NOW + 3600, HERE));
-        assert!(!nonces.verify(&nonce, NOW + 3600 + 32, HERE));
-        assert!(!nonces.verify(&nonce, NOW - 32, HERE));
-        assert!(!nonces.verify(&nonce, NOW, THERE));
-        assert!(!Nonces::new([8; 32], 3600).verify(&nonce, NOW, HERE));
+        let judge = |secs, source| nonces.judge(&nonce, secs, source);
+        assert_eq!(judge(NOW, HERE), Judgement::Fresh);
+        assert_eq!(judge(NOW + 3600, HERE), Judgement::Fresh);
+        assert_eq!(judge(NOW + 3600 + 32, HERE), Judgement::Stale);
+        assert_eq!(judge(NOW - 32, HERE), Judgement::Foreign);
+        assert_eq!(judge(NOW, THERE), Judgement::Foreign);
+        let other = Nonces::new([8; 32], 3600);
+        assert_eq!(other.judge(&nonce, NOW, HERE), Judgement::Foreign);
         // The 16 bits of time come round after twelve days; the MAC covers all of it.
-        assert!(!nonces.verify(&nonce, NOW + 65_536 * 16, HERE));
+        assert_eq!(judge(NOW + 65_536 * 16, HERE), Judgement::Foreign);
     }
 
     #[test]
@@ -135,9 +150,16 @@ mod tests {
         for index in 0..LEN {
             let mut changed = nonce;
             changed[index] = if changed[index] == b'A' { b'B' } else { b'A' };
-            assert!(!nonces.verify(&changed, NOW, HERE), "character {index}");
+            assert_eq!(
+                nonces.judge(&changed, NOW, HERE),
+                Judgement::Foreign,
+                "character {index}"
+            );
         }
-        assert!(!nonces.verify(&nonce[..LEN - 1], NOW, HERE));
-        assert!(!nonces.verify(b"", NOW, HERE));
+        assert_eq!(
+            nonces.judge(&nonce[..LEN - 1], NOW, HERE),
+            Judgement::Foreign
+        );
+        assert_eq!(nonces.judge(b"", NOW, HERE), Judgement::Foreign);
     }
 }

@@ -119,7 +119,7 @@ impl Relay {
         };
         self.allocations.insert(id, allocation);
         self.by_tuple.insert(from.tuple, id);
-        self.calls.join(&ticket, ticket_ends_at, id);
+        self.calls.join(&ticket, id);
         self.watch(id);
         self.watch_call(ticket.call);
         self.outputs

@@ -5,11 +5,12 @@
 //! Where both have bound a channel to each other as well, a forwarding entry is given to the hands.
 
 use alloc::vec::Vec;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use super::Relay;
 use crate::address::Family;
 use crate::allocation::{Allocation, Channel};
+use crate::auth::ticket::CallId;
 use crate::contract::{AllocationId, Output};
 use crate::forward::{Forward, ForwardKey};
 use crate::time::Timestamp;
@@ -32,22 +33,45 @@ impl Relay {
             .filter(|other| may_meet(allocation, other))
     }
 
-    /// Brings the forwarding entries between this allocation and all of its neighbours into line
-    /// with the permissions and channels that hold now.
+    /// Brings the forwarding entries between two allocations, in both directions, into line with
+    /// the permissions and channels that hold now.
+    pub(super) fn sync_pair(&mut self, now: Timestamp, one: AllocationId, other: AllocationId) {
+        self.sync_channels(now, one, other);
+        self.sync_channels(now, other, one);
+    }
+
+    /// The same for an allocation and all of its neighbours.
     pub(super) fn sync_circuits(&mut self, now: Timestamp, id: AllocationId) {
-        self.sync_channels(now, id, None);
-        let Some(allocation) = self.allocations.get(&id) else {
-            return;
-        };
-        for other in self.calls.members(allocation.ticket.call).to_vec() {
-            if other != id {
-                self.sync_channels(now, other, Some(id));
+        for other in self.fellows(id) {
+            self.sync_pair(now, id, other);
+        }
+    }
+
+    /// The same for an allocation and those neighbours that have a mask address with one of `ips`.
+    pub(super) fn sync_circuits_to(&mut self, now: Timestamp, id: AllocationId, ips: &[IpAddr]) {
+        for other in self.fellows(id) {
+            let named = self.allocations.get(&other);
+            if named.is_some_and(|other| ips.iter().any(|ip| other.masks.has_ip(*ip))) {
+                self.sync_pair(now, id, other);
             }
         }
     }
 
-    /// Takes out every entry from and to an allocation that was just removed.
-    pub(super) fn cut_circuits(&mut self, now: Timestamp, id: AllocationId, gone: &Allocation) {
+    /// Everybody else's allocations in the same call.
+    fn fellows(&self, id: AllocationId) -> Vec<AllocationId> {
+        let Some(allocation) = self.allocations.get(&id) else {
+            return Vec::new();
+        };
+        let members = self.calls.members(allocation.ticket.call);
+        members
+            .iter()
+            .copied()
+            .filter(|member| *member != id)
+            .collect()
+    }
+
+    /// Takes out every entry of an allocation that was just removed.
+    pub(super) fn cut_own_circuits(&mut self, gone: &Allocation) {
         for channel in gone
             .channels
             .iter()
@@ -59,33 +83,43 @@ impl Relay {
             };
             self.outputs.push_back(Output::RemoveForward(key));
         }
-        for other in self.calls.members(gone.ticket.call).to_vec() {
-            if other != id {
-                self.sync_channels(now, other, None);
+    }
+
+    /// Takes out the entries of a call's remaining members that lead to mask addresses which
+    /// nobody has any more. One look at each, however many allocations have just ended.
+    pub(super) fn cut_circuits_to_nobody(&mut self, call: CallId) {
+        for id in self.calls.members(call).to_vec() {
+            let Some(allocation) = self.allocations.get(&id) else {
+                continue;
+            };
+            let leads_nowhere = |channel: &Channel| {
+                channel.forward.is_some() && self.masks.owner(channel.peer).is_none()
+            };
+            let orphans: Vec<usize> = allocation
+                .channels
+                .iter()
+                .enumerate()
+                .filter_map(|(index, channel)| leads_nowhere(channel).then_some(index))
+                .collect();
+            for index in orphans {
+                self.set_forward(id, index, None);
             }
         }
     }
 
-    /// Compares each channel's entry with the one that it should have; only those towards
-    /// `towards`, if that is given.
-    fn sync_channels(&mut self, now: Timestamp, id: AllocationId, towards: Option<AllocationId>) {
-        let Some(allocation) = self.allocations.get(&id) else {
+    /// Compares the entry of each channel from `id` towards `other` with the one it should have.
+    fn sync_channels(&mut self, now: Timestamp, id: AllocationId, other: AllocationId) {
+        let (Some(from), Some(to)) = (self.allocations.get(&id), self.allocations.get(&other))
+        else {
             return;
         };
-        let concerned = |channel: &Channel| {
-            towards.is_none()
-                || self
-                    .masks
-                    .owner(channel.peer)
-                    .is_none_or(|owner| Some(owner) == towards)
-        };
-        let changes: Vec<_> = allocation
+        let changes: Vec<_> = from
             .channels
             .iter()
             .enumerate()
-            .filter(|(_, channel)| concerned(channel))
-            .map(|(index, channel)| (index, self.wanted_forward(now, id, allocation, channel)))
-            .filter(|(index, wanted)| allocation.channels[*index].forward != *wanted)
+            .filter(|(_, channel)| to.masks.iter().any(|mask| mask == channel.peer))
+            .map(|(index, channel)| (index, self.wanted_forward(now, id, from, channel)))
+            .filter(|(index, wanted)| from.channels[*index].forward != *wanted)
             .collect();
         for (index, wanted) in changes {
             self.set_forward(id, index, wanted);

@@ -1,5 +1,6 @@
 //! CreatePermission (RFC 8656 section 10).
 
+use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
 use super::answer::Success;
@@ -21,36 +22,48 @@ impl Relay {
         login: &Login,
     ) -> Result<Success, ErrorCode> {
         let id = self.allocation_of(from, login)?;
-        let mut named = 0;
-        let mut fresh = 0;
+        let mut ips = Vec::new();
         for peer in message.xor_peer_addresses() {
             let ip = peer?.ip();
-            self.check_peer(id, ip)?;
-            named += 1;
-            fresh += usize::from(self.needs_place(id, ip));
+            self.check_peer(now, id, ip)?;
+            if !ips.contains(&ip) {
+                ips.push(ip);
+            }
         }
-        if named == 0 {
+        if ips.is_empty() {
             return Err(ErrorCode::BAD_REQUEST);
         }
+        let fresh = ips.iter().filter(|ip| self.needs_place(id, **ip)).count();
         self.check_room(id, fresh)?;
         if let Some(allocation) = self.allocations.get_mut(&id) {
-            for peer in message.xor_peer_addresses().flatten() {
-                allocation.permit(peer.ip(), now + PERMISSION_LIFETIME);
+            for ip in &ips {
+                allocation.permit(*ip, now + PERMISSION_LIFETIME);
             }
         }
         self.watch(id);
-        self.sync_circuits(now, id);
+        self.sync_circuits_to(now, id, &ips);
         Ok(Success::default())
     }
 
     /// Whether `ip` is one that the allocation may deal with: a mask address of another party of
     /// its call. Permissions are per IP, so the port does not matter here; whether a packet may
     /// pass is decided per pair when it comes.
-    pub(super) fn check_peer(&self, id: AllocationId, ip: IpAddr) -> Result<(), ErrorCode> {
+    ///
+    /// A permission that still lives may be renewed though its peer has left: clients renew all of
+    /// theirs in one request, which must not fail because one peer of a group is gone.
+    pub(super) fn check_peer(
+        &self,
+        now: Timestamp,
+        id: AllocationId,
+        ip: IpAddr,
+    ) -> Result<(), ErrorCode> {
         let allocation = self
             .allocations
             .get(&id)
             .ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
+        if allocation.permits(now, ip) {
+            return Ok(());
+        }
         if self
             .neighbours(allocation)
             .any(|other| other.masks.has_ip(ip))
@@ -63,6 +76,7 @@ impl Relay {
     /// As [`Self::check_peer`], for the one transport address that a channel is bound to.
     pub(super) fn check_exact_peer(
         &self,
+        now: Timestamp,
         id: AllocationId,
         peer: SocketAddr,
     ) -> Result<(), ErrorCode> {
@@ -70,6 +84,10 @@ impl Relay {
             .allocations
             .get(&id)
             .ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
+        let bound = allocation.channel_to(peer);
+        if bound.is_some_and(|channel| now < channel.expires_at) {
+            return Ok(());
+        }
         let known = self
             .neighbours(allocation)
             .any(|other| other.masks.iter().any(|address| address == peer));

@@ -1,17 +1,24 @@
 //! What ends by the clock: allocations, permissions, channels, tickets, and calls' memories.
 
+use alloc::vec::Vec;
+
 use super::{Relay, Timer};
 use crate::auth::ticket::CallId;
 use crate::contract::{AllocationId, EndReason};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, WallClock};
+
+/// How many timers one call looks at: well below a millisecond of work.
+const AT_ONCE: usize = 256;
 
 impl Relay {
-    /// Ends everything that is due.
+    /// Ends what is due. When very much ends at the same time this does a part of it, and
+    /// [`Self::poll_timeout`] is due again at once, so that nobody else has to wait for all of it.
     pub fn handle_timeout(&mut self, now: Timestamp) {
-        while let Some((due, timer)) = self.timers.first().copied() {
-            if now < due {
-                break;
-            }
+        for _ in 0..AT_ONCE {
+            let Some((_, timer)) = self.timers.first().copied().filter(|(due, _)| *due <= now)
+            else {
+                return;
+            };
             self.timers.pop_first();
             match timer {
                 Timer::Allocation(id) => self.expire_allocation(now, id),
@@ -25,10 +32,10 @@ impl Relay {
             return;
         };
         if allocation.ticket_ends_at <= now {
-            return self.end(now, id, EndReason::TicketExpired);
+            return self.end(id, EndReason::TicketExpired);
         }
         if allocation.expires_at <= now {
-            return self.end(now, id, EndReason::Expired);
+            return self.end(id, EndReason::Expired);
         }
         allocation
             .permissions
@@ -44,9 +51,34 @@ impl Relay {
     }
 
     fn expire_call(&mut self, now: Timestamp, call: CallId) {
-        if self.calls.until(call).is_some_and(|until| now < until) {
+        let unix_secs = self.config.clock.unix_secs(now);
+        if self
+            .calls
+            .until(call)
+            .is_some_and(|until| unix_secs < until)
+        {
             return self.watch_call(call);
         }
-        self.calls.expire(now, call, self.gate.realm());
+        self.calls.expire(unix_secs, call, self.gate.realm());
+    }
+
+    /// The wall clock was set: tickets end when it says so. What has ended by it ends with the
+    /// next [`Self::handle_timeout`].
+    #[expect(clippy::disallowed_methods, reason = "sorted before anybody sees it")]
+    pub(super) fn set_clock(&mut self, now: Timestamp, clock: WallClock) {
+        self.config.clock = clock;
+        self.gate.set_clock(clock);
+        let mut ids: Vec<_> = self.allocations.keys().copied().collect();
+        ids.sort_unstable();
+        for id in ids {
+            if let Some(allocation) = self.allocations.get_mut(&id) {
+                let ends_at = clock.timestamp(allocation.ticket.expires_at);
+                allocation.ticket_ends_at = ends_at.max(now);
+            }
+            self.watch(id);
+        }
+        for call in self.calls.ids() {
+            self.watch_call(call);
+        }
     }
 }

@@ -17,7 +17,7 @@ use alloc::collections::{BTreeSet, VecDeque};
 use crate::address::{Client, FiveTuple};
 use crate::allocation::Allocation;
 use crate::auth::login::{Claims, KNOWN, Login, Refusal};
-use crate::auth::ticket::CallId;
+use crate::auth::ticket::{CallId, Ticket};
 use crate::calls::Calls;
 use crate::channel_data::{self, Kind};
 use crate::config::{AnswerBinding, Config};
@@ -119,17 +119,16 @@ impl Relay {
                 if !self.has_room_for(call) {
                     return Err(CommandError::Capacity);
                 }
-                let until = self.config.clock.timestamp(until);
                 self.calls.open(call, until, self.gate.realm(), usernames);
                 self.watch_call(call);
             }
             Command::Revoke { call, scope, until } => {
-                let until = self.config.clock.timestamp(until);
                 self.calls.revoke(call, scope, until);
                 self.watch_call(call);
-                self.end_members(now, call, scope);
+                self.end_members(call, scope);
             }
             Command::SetTicketKeys(keys) => self.config.tickets = keys,
+            Command::SetClock(clock) => self.set_clock(now, clock),
             Command::SetPolicy { masking, limits } => {
                 self.gate.set_limits(&limits);
                 self.config.limits = limits;
@@ -140,9 +139,9 @@ impl Relay {
     }
 
     /// A client's connection is gone, and its allocation with it.
-    pub fn handle_disconnect(&mut self, now: Timestamp, tuple: &FiveTuple) {
+    pub fn handle_disconnect(&mut self, tuple: &FiveTuple) {
         if let Some(id) = self.by_tuple.get(tuple).copied() {
-            self.end(now, id, EndReason::Disconnected);
+            self.end(id, EndReason::Disconnected);
         }
     }
 
@@ -221,7 +220,10 @@ impl Relay {
         let login = match self.log_in(now, message) {
             Ok(login) => login,
             Err(refusal) => {
-                return match self.gate.refuse(now, &from, message.header(), refusal, out) {
+                return match self
+                    .gate
+                    .explain(now, &from, message.header(), refusal, out)
+                {
                     Admission::Answer(len) => Verdict::Answer(len),
                     Admission::Drop(reason) => Verdict::Drop(reason),
                     Admission::Relay => Verdict::Drop(DropReason::Unexpected),
@@ -292,7 +294,7 @@ impl Relay {
             AnswerBinding::Never => return Verdict::Drop(DropReason::BindingRefused),
             AnswerBinding::UnlessMasked => self.is_masked(&from.tuple),
         };
-        if !self.gate.may_answer(now, from.tuple.remote.ip()) {
+        if !self.gate.may_answer(now, from) {
             return Verdict::Drop(DropReason::AnswerBudget);
         }
         let (method, id) = (message.method(), message.transaction_id());
@@ -320,46 +322,57 @@ impl Relay {
             .is_some_and(|allocation| allocation.ticket.masked)
     }
 
-    fn end_members(&mut self, now: Timestamp, call: CallId, scope: Scope) {
-        let members = self.calls.members(call).to_vec();
-        for id in members {
+    fn end_members(&mut self, call: CallId, scope: Scope) {
+        for id in self.calls.members(call).to_vec() {
             let hit = self.allocations.get(&id).is_some_and(|allocation| {
                 scope.covers(allocation.ticket.party, allocation.ticket.device)
             });
             if hit {
-                self.end(now, id, EndReason::Revoked);
+                self.remove(id, EndReason::Revoked);
             }
+        }
+        self.cut_circuits_to_nobody(call);
+    }
+
+    /// Deletes an allocation and everything that points to it, at once.
+    fn end(&mut self, id: AllocationId, reason: EndReason) {
+        if let Some(call) = self.remove(id, reason) {
+            self.cut_circuits_to_nobody(call);
         }
     }
 
-    /// Deletes an allocation and everything that pointed to it, at once.
-    fn end(&mut self, now: Timestamp, id: AllocationId, reason: EndReason) {
-        let Some(allocation) = self.allocations.remove(&id) else {
-            return;
-        };
+    /// Deletes an allocation; its call, whose other members' entries are still to be looked after.
+    fn remove(&mut self, id: AllocationId, reason: EndReason) -> Option<CallId> {
+        let allocation = self.allocations.remove(&id)?;
         self.timers
             .remove(&(allocation.deadline, Timer::Allocation(id)));
         self.by_tuple.remove(&allocation.client.tuple);
         for address in allocation.masks.iter() {
             self.masks.release(address);
         }
-        self.cut_circuits(now, id, &allocation);
+        self.cut_own_circuits(&allocation);
         let client = allocation.client;
         let cut = matches!(reason, EndReason::Revoked | EndReason::TicketExpired);
         if cut && client.tuple.transport.is_stream() {
             self.outputs.push_back(Output::Disconnect(client));
         }
-        let ticket = allocation.ticket;
-        self.calls.leave(ticket.call, id);
-        self.watch_call(ticket.call);
+        let Ticket {
+            call,
+            party,
+            device,
+            ..
+        } = allocation.ticket;
+        self.calls.leave(call, id);
+        self.watch_call(call);
         self.outputs
             .push_back(Output::Event(Event::AllocationEnded {
                 allocation: id,
-                call: ticket.call,
-                party: ticket.party,
-                device: ticket.device,
+                call,
+                party,
+                device,
                 reason,
             }));
+        Some(call)
     }
 
     /// Moves an allocation's timer to its next deadline.
@@ -377,7 +390,8 @@ impl Relay {
     /// members then is looked at again when the last of them is gone.
     fn watch_call(&mut self, call: CallId) {
         if let Some(until) = self.calls.until(call) {
-            self.timers.insert((until, Timer::Call(call)));
+            let due = self.config.clock.timestamp(until);
+            self.timers.insert((due, Timer::Call(call)));
         }
     }
 }

@@ -71,7 +71,7 @@ impl Relay {
         };
         match family {
             Some(family) if !only_one(family) => self.drop_mask(now, id, family),
-            _ => self.end(now, id, EndReason::Deleted),
+            _ => self.end(id, EndReason::Deleted),
         }
     }
 
@@ -79,11 +79,13 @@ impl Relay {
         let Some(allocation) = self.allocations.get_mut(&id) else {
             return;
         };
+        let call = allocation.ticket.call;
         let dropped = allocation.masks.of(family);
         allocation.masks.set(family, None);
         if let Some(address) = dropped {
             self.masks.release(address);
         }
         self.sync_circuits(now, id);
+        self.cut_circuits_to_nobody(call);
     }
 }

@@ -28,12 +28,15 @@ pub const START: u64 = 1_790_000_000;
 pub const REALM: &str = "vizard";
 pub const SEED: [u8; 32] = [42; 32];
 
-pub fn ticket_keys() -> Arc<TicketKeys> {
-    let key = TicketKey {
+pub fn ticket_key() -> TicketKey {
+    TicketKey {
         id: 1,
         secret: [7; 32],
-    };
-    Arc::new(TicketKeys::new(&key, &[]))
+    }
+}
+
+pub fn ticket_keys() -> Arc<TicketKeys> {
+    Arc::new(TicketKeys::new(&ticket_key(), &[]))
 }
 
 pub fn config() -> Config {

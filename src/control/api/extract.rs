@@ -105,10 +105,7 @@ impl<T: DeserializeOwned> FromRequest<Api> for Json<T> {
             let detail = "Send `Content-Type: application/json`.";
             return Err(Problem::new(Kind::UnsupportedMediaType, detail));
         }
-        let reading = tokio::time::timeout(BODY_TIMEOUT, read(request.into_body()));
-        let bytes = reading
-            .await
-            .unwrap_or_else(|_| Err(Problem::new(Kind::Timeout, "")))?;
+        let bytes = read(request.into_body(), BODY_TIMEOUT).await?;
         Ok(Self {
             value: parse(&bytes)?,
             hash: hash(&bytes)?,
@@ -127,7 +124,14 @@ fn is_json(headers: &HeaderMap) -> bool {
     kind.eq_ignore_ascii_case("application/json")
 }
 
-async fn read(mut body: Body) -> Result<Vec<u8>, Problem> {
+async fn read(body: Body, limit: Duration) -> Result<Vec<u8>, Problem> {
+    let late = |_| Problem::new(Kind::Timeout, "Send the body faster.");
+    tokio::time::timeout(limit, read_all(body))
+        .await
+        .map_err(late)?
+}
+
+async fn read_all(mut body: Body) -> Result<Vec<u8>, Problem> {
     let (mut bytes, mut seen) = (Vec::new(), 0);
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
@@ -235,6 +239,9 @@ pub(super) fn once(
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
     use super::*;
     use crate::control::api::request::CallRequest;
 
@@ -300,6 +307,27 @@ mod tests {
         );
         assert!(parse::<CallRequest>(br#"{"parties":[]} x"#).is_err());
         assert!(parse::<CallRequest>(b"").is_err());
+    }
+
+    /// A body of which nothing ever comes.
+    struct Never;
+
+    impl hyper::body::Body for Never {
+        type Data = hyper::body::Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<hyper::body::Frame<Self::Data>, Self::Error>>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_is_not_waited_for_for_ever() {
+        let problem = read(Body::new(Never), Duration::ZERO).await.unwrap_err();
+        assert_eq!(problem.kind, Kind::Timeout);
     }
 
     #[test]

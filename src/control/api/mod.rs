@@ -33,7 +33,7 @@ pub(super) use listen::Listener;
 pub use listen::{Address, ListenError};
 
 /// Requests that are worked on at a time; more are told to come back.
-const WORKERS: usize = 256;
+pub const WORKERS: usize = 256;
 /// The paths, as metrics name them.
 const PATHS: [&str; 8] = [
     "/v1/decisions",

@@ -4,7 +4,8 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{SyncSender, TryRecvError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
@@ -38,6 +39,29 @@ pub struct Embedded {
     /// After an error the database refuses everything until it is opened again; so it is closed
     /// then, and opened when it is needed: a disk that was full needs no restart.
     database: Mutex<Option<Arc<Database>>>,
+    /// What waits for the next transaction.
+    waiting: Mutex<Vec<Waiting>>,
+    /// Held by whoever writes for all that wait.
+    writing: Mutex<()>,
+}
+
+/// Records of one commit, and where to say how it went.
+struct Waiting {
+    records: Vec<Record>,
+    tell: SyncSender<Result<(), StoreError>>,
+}
+
+/// A change as it is written.
+enum Record {
+    Call {
+        id: [u8; 16],
+        forget_at: u64,
+        value: Vec<u8>,
+    },
+    Request {
+        key: [u8; 32],
+        request: DoneRequest,
+    },
 }
 
 impl Embedded {
@@ -66,6 +90,8 @@ impl Embedded {
         let store = Self {
             open,
             database: Mutex::new(None),
+            waiting: Mutex::default(),
+            writing: Mutex::default(),
         };
         store.run(create_tables)?;
         Ok(store)
@@ -77,40 +103,56 @@ impl Embedded {
     ) -> Result<T, StoreError> {
         let database = self.database()?;
         work(&database).map_err(|error| {
-            let mut slot = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut slot = locked(&self.database);
             if slot
                 .as_ref()
                 .is_some_and(|current| Arc::ptr_eq(current, &database))
             {
                 *slot = None;
             }
-            StoreError(Box::new(error))
+            StoreError::new(error)
         })
     }
 
+    fn write(&self, waiting: Vec<Waiting>) -> Result<(), StoreError> {
+        let result = self.run(|database| {
+            let transaction = database.begin_write()?;
+            for record in waiting.iter().flat_map(|waiting| &waiting.records) {
+                put(&transaction, record)?;
+            }
+            Ok(transaction.commit()?)
+        });
+        for waiting in waiting {
+            // Our own end is not listened to.
+            let _ = waiting.tell.try_send(result.clone());
+        }
+        result
+    }
+
     fn database(&self) -> Result<Arc<Database>, StoreError> {
-        let mut slot = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = locked(&self.database);
         if let Some(database) = &*slot {
             return Ok(Arc::clone(database));
         }
-        let database = Arc::new((self.open)().map_err(|error| StoreError(Box::new(error)))?);
+        let database = Arc::new((self.open)().map_err(StoreError::new)?);
         *slot = Some(Arc::clone(&database));
         Ok(database)
     }
 }
 
 impl Store for Embedded {
+    /// Commits that come while another is being written are written together by the first of
+    /// them: the disk is waited for once.
     fn commit(&self, changes: &[Change<'_>]) -> Result<(), StoreError> {
-        self.run(|database| {
-            let transaction = database.begin_write()?;
-            for change in changes {
-                match change {
-                    Change::Call(call) => put_call(&transaction, call)?,
-                    Change::Request(key, request) => put_request(&transaction, key, request)?,
-                }
-            }
-            Ok(transaction.commit()?)
-        })
+        let records = changes.iter().map(record).collect::<Result<_, _>>()?;
+        let (tell, told) = sync_channel(1);
+        locked(&self.waiting).push(Waiting { records, tell });
+        let _writing = locked(&self.writing);
+        match told.try_recv() {
+            Ok(result) => result,
+            Err(TryRecvError::Empty) => self.write(std::mem::take(&mut *locked(&self.waiting))),
+            Err(TryRecvError::Disconnected) => Err(StoreError::new("the writer panicked")),
+        }
     }
 
     fn call(&self, id: CallId) -> Result<Option<Call>, StoreError> {
@@ -164,6 +206,10 @@ impl Store for Embedded {
     }
 }
 
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn builder() -> redb::Builder {
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE_BYTES);
@@ -200,31 +246,49 @@ fn create_tables(database: &Database) -> Result<(), redb::Error> {
     Ok(transaction.commit()?)
 }
 
-fn put_call(transaction: &WriteTransaction, call: &Call) -> Result<(), redb::Error> {
-    let mut value = call.expires_at.to_be_bytes().to_vec();
-    serde_json::to_writer(&mut value, call).map_err(|error| redb::Error::Io(error.into()))?;
-    let forget_at = call.expires_at + REMEMBERED_AFTER_EXPIRY;
-    transaction
-        .open_table(CALLS_BY_END)?
-        .insert((forget_at, call.id.0), ())?;
-    transaction
-        .open_table(CALLS)?
-        .insert(call.id.0, value.as_slice())?;
-    Ok(())
+fn record(change: &Change<'_>) -> Result<Record, StoreError> {
+    match change {
+        Change::Call(call) => {
+            let mut value = call.expires_at.to_be_bytes().to_vec();
+            serde_json::to_writer(&mut value, call).map_err(StoreError::new)?;
+            let forget_at = call.expires_at.saturating_add(REMEMBERED_AFTER_EXPIRY);
+            Ok(Record::Call {
+                id: call.id.0,
+                forget_at,
+                value,
+            })
+        }
+        Change::Request(key, request) => Ok(Record::Request {
+            key: key.0,
+            request: **request,
+        }),
+    }
 }
 
-fn put_request(
-    transaction: &WriteTransaction,
-    key: &RequestKey,
-    request: &DoneRequest,
-) -> Result<(), redb::Error> {
-    let mut requests = transaction.open_table(REQUESTS)?;
-    let mut by_end = transaction.open_table(REQUESTS_BY_END)?;
-    let value = (request.body, request.call.0, request.until);
-    if let Some(earlier) = requests.insert(key.0, value)? {
-        by_end.remove((earlier.value().2, key.0))?;
+fn put(transaction: &WriteTransaction, record: &Record) -> Result<(), redb::Error> {
+    match record {
+        Record::Call {
+            id,
+            forget_at,
+            value,
+        } => {
+            transaction
+                .open_table(CALLS_BY_END)?
+                .insert((*forget_at, *id), ())?;
+            transaction
+                .open_table(CALLS)?
+                .insert(*id, value.as_slice())?;
+        }
+        Record::Request { key, request } => {
+            let mut requests = transaction.open_table(REQUESTS)?;
+            let mut by_end = transaction.open_table(REQUESTS_BY_END)?;
+            let value = (request.body, request.call.0, request.until);
+            if let Some(earlier) = requests.insert(*key, value)? {
+                by_end.remove((earlier.value().2, *key))?;
+            }
+            by_end.insert((request.until, *key), ())?;
+        }
     }
-    by_end.insert((request.until, key.0), ())?;
     Ok(())
 }
 

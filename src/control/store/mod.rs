@@ -7,6 +7,8 @@ mod embedded;
 #[cfg(test)]
 mod suite;
 
+use std::sync::Arc;
+
 use vizard_proto::auth::ticket::CallId;
 
 use super::calls::Call;
@@ -73,6 +75,13 @@ pub struct DoneRequest {
 }
 
 /// The store could not be read or written.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("the store is unavailable: {0}")]
-pub struct StoreError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+pub struct StoreError(Arc<dyn std::error::Error + Send + Sync>);
+
+impl StoreError {
+    /// Because of `cause`, which is part of the message.
+    pub fn new(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self(Arc::from(cause.into()))
+    }
+}

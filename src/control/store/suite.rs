@@ -202,10 +202,10 @@ impl Disk {
     }
 
     fn room(&self) -> io::Result<()> {
-        match self.0.1.load(Ordering::Relaxed) {
-            true => Err(io::ErrorKind::StorageFull.into()),
-            false => Ok(()),
+        if self.0.1.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::StorageFull.into());
         }
+        Ok(())
     }
 }
 
@@ -240,6 +240,22 @@ impl redb::StorageBackend for Disk {
         self.0.0.lock().unwrap()[start..start + data.len()].copy_from_slice(data);
         Ok(())
     }
+}
+
+#[test]
+fn many_at_once_are_all_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let store = Embedded::open(&path).unwrap();
+    std::thread::scope(|scope| {
+        for name in 0..100 {
+            let store = &store;
+            scope.spawn(move || store.commit(&[Change::Call(&call(name))]).unwrap());
+        }
+    });
+    drop(store);
+    let store = Embedded::open(&path).unwrap();
+    assert_eq!(names(&store, None, 200), (0..100).collect::<Vec<u8>>());
 }
 
 #[test]

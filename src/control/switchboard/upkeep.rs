@@ -73,12 +73,11 @@ impl Switchboard {
             let Some(last) = page.last() else { break };
             after = Some(last.id);
             for kept in page {
-                match kept.call {
-                    Some(call) => homeless += usize::from(!self.take_up(call)),
-                    None => {
-                        unreadable += 1;
-                        self.revoke_id(kept.id, kept.expires_at, Scope::Call);
-                    }
+                if let Some(call) = kept.call {
+                    homeless += usize::from(!self.take_up(call));
+                } else {
+                    unreadable += 1;
+                    self.revoke_id(kept.id, kept.expires_at, Scope::Call);
                 }
             }
         }
@@ -107,7 +106,7 @@ impl Switchboard {
                 true
             }
             None => {
-                let admitted = self.admit(&call, call.tickets()).is_ok();
+                let admitted = self.admit(&call, &call.tickets()).is_ok();
                 for scope in call.all_lost() {
                     self.revoke(&call, scope);
                 }

@@ -1,0 +1,72 @@
+//! The same inputs give the same outputs, bit for bit: what is sent, what the hands and the
+//! control side are told, in which order, when the relay wants to be woken, and what a snapshot
+//! holds after every step.
+#![allow(missing_docs)]
+
+mod kit;
+mod stage;
+
+use std::cell::RefCell;
+use std::fmt::Write as _;
+
+use proptest::prelude::*;
+use stage::{House, Reaction, Script, Server, house, play, two_places};
+use vizard_proto::address::Client;
+use vizard_proto::contract::Output;
+use vizard_proto::time::Timestamp;
+
+/// Writes down everything that the house does.
+struct Scribe<'t> {
+    house: House,
+    transcript: &'t RefCell<String>,
+}
+
+impl Server for Scribe<'_> {
+    fn packet(&mut self, now: Timestamp, from: Client, bytes: &[u8]) -> Reaction {
+        let reaction = self.house.packet(now, from, bytes);
+        writeln!(self.transcript.borrow_mut(), "{reaction:?}").expect("a string");
+        reaction
+    }
+
+    fn house(&mut self) -> &mut House {
+        &mut self.house
+    }
+
+    fn after_step(&mut self, outputs: &[Output]) {
+        let relay = &self.house.relay;
+        let mut transcript = self.transcript.borrow_mut();
+        writeln!(transcript, "{outputs:?} {:?}", relay.poll_timeout()).expect("a string");
+        relay.forwards(|key, forward| {
+            writeln!(transcript, "{key:?} {forward:?}").expect("a string");
+        });
+        writeln!(transcript, "{:?}", relay.snapshot()).expect("a string");
+    }
+}
+
+fn transcript(script: &Script, places: u64) -> String {
+    let config = house::config(script.house);
+    let places = two_places(places, script, &config);
+    let transcript = RefCell::default();
+    let scribe = Scribe {
+        house: House::new(config, script.house.gates),
+        transcript: &transcript,
+    };
+    play(script, &places[0], [&places[0], &places[1]], scribe);
+    transcript.into_inner()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_same_inputs_give_the_same_outputs(
+        head: u64,
+        places: u64,
+        steps in proptest::collection::vec(any::<u64>(), 4..40),
+    ) {
+        let script = Script::read(head, &steps);
+        let [one, two] = [0, 1].map(|_| transcript(&script, places));
+        prop_assert!(one == two, "{script:#?}");
+        prop_assert!(!one.is_empty());
+    }
+}

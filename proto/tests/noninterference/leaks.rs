@@ -1,0 +1,219 @@
+//! Servers that tell something about B's address, each in its own way. The check must catch every
+//! one of them, or it proves nothing about the real server.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use vizard_proto::address::{Client, Transport};
+use vizard_proto::contract::DropReason;
+use vizard_proto::stun::{AttributeType, Class, Message, Method, TransactionId, Writer};
+use vizard_proto::time::Timestamp;
+
+use crate::kit::{self, Phone};
+use crate::stage::line::compose;
+use crate::stage::places::tuple;
+use crate::stage::{House, Reaction, Server};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leak {
+    /// A Data indication names the sender's true address.
+    DataNamesSender,
+    /// The answer to CreatePermission carries the peer's true address.
+    AnswerNamesPeer,
+    /// Which mask address is next depends on the address of who asked before.
+    MaskByAddress,
+    /// A deny list is applied to the peer's true address.
+    DeniesByAddress,
+    /// Large packets from IPv6 clients are lost.
+    LosesByFamily,
+    /// Prefixes share one budget of unauthenticated answers by their last bits.
+    SharedBudget,
+    /// Packets from some ports are late.
+    LateByPort,
+    /// Transaction ids are made of the sender's address.
+    TransactionByAddress,
+}
+
+impl Leak {
+    pub(crate) const ALL: [Self; 8] = [
+        Self::DataNamesSender,
+        Self::AnswerNamesPeer,
+        Self::MaskByAddress,
+        Self::DeniesByAddress,
+        Self::LosesByFamily,
+        Self::SharedBudget,
+        Self::LateByPort,
+        Self::TransactionByAddress,
+    ];
+}
+
+pub(crate) struct Leaky {
+    house: House,
+    leak: Leak,
+    /// Who is behind a mask address.
+    owners: BTreeMap<SocketAddr, Client>,
+    late: Vec<(Client, Vec<u8>)>,
+    challenges: [u8; 8],
+}
+
+impl Leaky {
+    pub(crate) fn new(house: House, leak: Leak) -> Self {
+        Self {
+            house,
+            leak,
+            owners: BTreeMap::new(),
+            late: Vec::new(),
+            challenges: [0; 8],
+        }
+    }
+
+    fn leak(&mut self, from: &Client, bytes: &[u8], honest: Reaction) -> Reaction {
+        match (self.leak, honest) {
+            (
+                Leak::DataNamesSender | Leak::TransactionByAddress,
+                Reaction::Arrives(to, wire, path),
+            ) => Reaction::Arrives(to, self.taint(from, wire), path),
+            (Leak::LosesByFamily, Reaction::Arrives(_, wire, _))
+                if from.tuple.remote.is_ipv6() && wire.len() > 1000 =>
+            {
+                Reaction::Dropped(DropReason::NoRoom)
+            }
+            (Leak::LateByPort, Reaction::Arrives(to, wire, _))
+                if from.tuple.remote.port().is_multiple_of(2) =>
+            {
+                self.late.push((to, wire));
+                Reaction::Dropped(DropReason::NoRoom)
+            }
+            (Leak::AnswerNamesPeer | Leak::DeniesByAddress, Reaction::Answer(answer)) => {
+                Reaction::Answer(self.judge(bytes, &answer).unwrap_or(answer))
+            }
+            (Leak::SharedBudget, Reaction::Answer(answer)) => self.ration(from, answer),
+            (_, honest) => honest,
+        }
+    }
+
+    /// A Data indication with the sender's address in it.
+    fn taint(&self, from: &Client, wire: Vec<u8>) -> Vec<u8> {
+        let Ok(message) = Message::parse(&wire) else {
+            return wire;
+        };
+        let (Some(data), Ok(Some(mask))) = (message.data(), message.xor_peer_address()) else {
+            return wire;
+        };
+        let remote = from.tuple.remote;
+        let (peer, id) = match self.leak {
+            Leak::DataNamesSender => (remote, message.transaction_id()),
+            _ => (mask, TransactionId([last_byte(remote.ip()); 12])),
+        };
+        compose(Class::Indication, Method::DATA, id, |writer| {
+            writer.xor_address(AttributeType::XOR_PEER_ADDRESS, peer);
+            writer.bytes(AttributeType::DATA, &wire[data]);
+        })
+    }
+
+    /// Another answer to a CreatePermission for somebody who can be found out.
+    fn judge(&mut self, request: &[u8], answer: &[u8]) -> Option<Vec<u8>> {
+        let (request, answer) = (Message::parse(request).ok()?, Message::parse(answer).ok()?);
+        if answer.class() != Class::Success || request.method() != Method::CREATE_PERMISSION {
+            return None;
+        }
+        let peer = request.xor_peer_address().ok()??;
+        let truth = self.owners.get(&peer)?.tuple.remote;
+        let id = request.transaction_id();
+        match self.leak {
+            Leak::AnswerNamesPeer => {
+                Some(compose(Class::Success, request.method(), id, |writer| {
+                    writer.xor_address(AttributeType::XOR_MAPPED_ADDRESS, truth);
+                }))
+            }
+            _ if last_byte(truth.ip()) < 128 => {
+                Some(compose(Class::Error, request.method(), id, |writer| {
+                    writer.error_code(403);
+                }))
+            }
+            _ => None,
+        }
+    }
+
+    fn ration(&mut self, from: &Client, answer: Vec<u8>) -> Reaction {
+        let unsigned =
+            Message::parse(&answer).is_ok_and(|message| message.has(AttributeType::NONCE));
+        let used = &mut self.challenges[usize::from(last_byte(from.tuple.remote.ip()) % 8)];
+        *used += u8::from(unsigned);
+        if unsigned && *used > 2 {
+            return Reaction::Dropped(DropReason::AnswerBudget);
+        }
+        Reaction::Answer(answer)
+    }
+
+    /// Makes an allocation and deletes it, which uses up a random number.
+    fn spend(&mut self, now: Timestamp) {
+        let ghost = SocketAddr::from(([203, 0, 113, 99], 1));
+        let mut phone = Phone::new(tuple(Transport::Udp, ghost), &kit::ticket(99, 0));
+        let transport = |writer: &mut Writer<'_>| writer.u8(AttributeType::REQUESTED_TRANSPORT, 17);
+        let delete = |writer: &mut Writer<'_>| writer.u32(AttributeType::LIFETIME, 0);
+        for (method, deletes) in [
+            (Method::ALLOCATE, false),
+            (Method::ALLOCATE, false),
+            (Method::REFRESH, true),
+        ] {
+            let request = phone.request(method, TransactionId([1; 12]), |writer| {
+                if deletes {
+                    delete(writer);
+                } else {
+                    transport(writer);
+                }
+            });
+            let client = Client {
+                tuple: phone.tuple,
+                hand: 0,
+            };
+            let Reaction::Answer(answer) = self.house.by_relay(now, client, &request) else {
+                return;
+            };
+            let answer = Message::parse(&answer).expect("an answer");
+            if let Ok(Some(nonce)) = answer.nonce() {
+                phone.nonce = nonce.to_vec();
+            }
+        }
+    }
+
+    fn note_owner(&mut self, from: &Client, reaction: &Reaction) {
+        let Reaction::Answer(answer) = reaction else {
+            return;
+        };
+        let message = Message::parse(answer).expect("an answer");
+        if let Ok(Some(mask)) = message.xor_relayed_address() {
+            self.owners.insert(mask, *from);
+        }
+    }
+}
+
+impl Server for Leaky {
+    fn packet(&mut self, now: Timestamp, from: Client, bytes: &[u8]) -> Reaction {
+        let honest = self.house.packet(now, from, bytes);
+        self.note_owner(&from, &honest);
+        if self.leak == Leak::MaskByAddress
+            && matches!(honest, Reaction::Answer(_))
+            && last_byte(from.tuple.remote.ip()) < 128
+        {
+            self.spend(now);
+        }
+        self.leak(&from, bytes, honest)
+    }
+
+    fn house(&mut self) -> &mut House {
+        &mut self.house
+    }
+
+    fn late(&mut self) -> Vec<(Client, Vec<u8>)> {
+        std::mem::take(&mut self.late)
+    }
+}
+
+fn last_byte(ip: IpAddr) -> u8 {
+    match ip {
+        IpAddr::V4(ip) => ip.octets()[3],
+        IpAddr::V6(ip) => ip.octets()[15],
+    }
+}
