@@ -41,7 +41,7 @@ impl Default for Limits {
         Self {
             calls: 100_000,
             allocations: 1_000_000,
-            allocations_per_ticket: 20,
+            allocations_per_ticket: 64,
             permissions: 128,
             channels: 128,
             kbps_per_ticket: 0,

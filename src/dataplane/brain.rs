@@ -3,15 +3,15 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
 
 use vizard_proto::Relay;
 use vizard_proto::address::{Family, FiveTuple};
 use vizard_proto::config::Limits;
 use vizard_proto::contract::{AllocationId, Command, CommandError, Event, Output, Usage};
 use vizard_proto::forward::ForwardTable;
-use vizard_proto::time::Timestamp;
+use vizard_proto::time::{Timestamp, WallClock};
 
 use super::counters::{Locks, Purpose, end_label};
 use super::mailbox::{Change, Mailbox};
@@ -19,6 +19,9 @@ use super::stream::Quota;
 use super::{Load, Report};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::Gauge;
+
+/// By how much the wall clock may differ from what it was taken for.
+const CLOCK_TOLERANCE_SECS: u64 = 2;
 
 /// Where reports go.
 pub(super) type Reporter = Box<dyn Fn(Report) + Send + Sync>;
@@ -33,13 +36,23 @@ pub(super) struct Brain {
     deadline: AtomicU64,
     /// Entries of the first worker's table.
     forwards: AtomicUsize,
-    limits: Mutex<Limits>,
-    limits_version: AtomicU64,
+    /// What the gates follow.
+    rules: Mutex<Rules>,
+    rules_version: AtomicU64,
+    /// Whether clients are served yet.
+    doors: (Mutex<bool>, Condvar),
     stopping: AtomicBool,
     locks: Locks,
     /// TCP connections of all workers together.
     pub(super) quota: Quota,
     pub(super) metrics: Arc<Metrics>,
+}
+
+/// What a worker's gate is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Rules {
+    pub(super) limits: Limits,
+    pub(super) clock: WallClock,
 }
 
 struct State {
@@ -80,7 +93,7 @@ impl State {
 impl Brain {
     pub(super) fn new(
         relay: Relay,
-        limits: Limits,
+        rules: Rules,
         origin: Instant,
         mailboxes: Box<[Mailbox]>,
         quota: Quota,
@@ -103,8 +116,9 @@ impl Brain {
             origin,
             deadline: AtomicU64::new(Timestamp::NEVER.as_nanos()),
             forwards: AtomicUsize::new(0),
-            limits: Mutex::new(limits),
-            limits_version: AtomicU64::new(0),
+            rules: Mutex::new(rules),
+            rules_version: AtomicU64::new(0),
+            doors: (Mutex::new(false), Condvar::new()),
             stopping: AtomicBool::new(false),
             locks: Locks::new(&metrics),
             quota,
@@ -185,21 +199,65 @@ impl Brain {
             relay.handle_command(now, command)
         })?;
         if let Some(limits) = limits {
-            *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
-            self.limits_version.fetch_add(1, Ordering::Release);
+            self.change_rules(|rules| rules.limits = limits);
         }
         Ok(())
     }
 
-    /// The limits, if they are not those of version `seen`, which is then brought up to date.
-    pub(super) fn new_limits(&self, seen: &mut u64) -> Option<Limits> {
-        let version = self.limits_version.load(Ordering::Acquire);
-        (version != std::mem::replace(seen, version)).then(|| {
-            self.limits
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone()
-        })
+    fn rules(&self) -> MutexGuard<'_, Rules> {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change_rules(&self, change: impl FnOnce(&mut Rules)) {
+        change(&mut self.rules());
+        self.rules_version.fetch_add(1, Ordering::Release);
+    }
+
+    /// The rules, if they are not those of version `seen`, which is then brought up to date.
+    pub(super) fn new_rules(&self, seen: &mut u64) -> Option<Rules> {
+        let version = self.rules_version.load(Ordering::Acquire);
+        (version != std::mem::replace(seen, version)).then(|| self.rules().clone())
+    }
+
+    /// One worker's part of the limits. Clients of one prefix come in at all workers alike.
+    pub(super) fn share(&self, limits: &Limits) -> Limits {
+        share(limits, self.mailboxes.len())
+    }
+
+    /// Tells the relay if the machine's wall clock was set, or went on while the machine slept and
+    /// our own clock stood still: tickets end by the wall clock.
+    pub(super) fn check_clock(&self) {
+        let Ok(unix) = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) else {
+            return;
+        };
+        let now = self.now();
+        if self.rules().clock.unix_secs(now).abs_diff(unix.as_secs()) < CLOCK_TOLERANCE_SECS {
+            return;
+        }
+        let clock = WallClock::new(unix.as_secs().saturating_sub(now.as_secs()));
+        self.change_rules(|rules| rules.clock = clock);
+        tracing::warn!("the wall clock was set: tickets follow it");
+        if self.command(Command::SetClock(clock)).is_err() {
+            tracing::error!("the relay did not take over the wall clock");
+        }
+    }
+
+    /// Lets the workers serve clients.
+    pub(super) fn open_doors(&self) {
+        *self.doors.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.doors.1.notify_all();
+    }
+
+    /// Waits until clients are to be served, or the node stops.
+    pub(super) fn wait_for_doors(&self) {
+        let mut open = self.doors.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*open {
+            open = self
+                .doors
+                .1
+                .wait(open)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
     /// When the relay wants to be told the time.
@@ -251,6 +309,7 @@ impl Brain {
 
     pub(super) fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
+        self.open_doors();
         for mailbox in &self.mailboxes {
             mailbox.force_awake();
         }
@@ -258,6 +317,16 @@ impl Brain {
 
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
+    }
+}
+
+/// The answers to strangers that the limits allow, divided by `workers`; the rest as it is.
+pub(super) fn share(limits: &Limits, workers: usize) -> Limits {
+    let workers = u32::try_from(workers).unwrap_or(u32::MAX).max(1);
+    Limits {
+        answers_per_second: limits.answers_per_second.div_ceil(workers),
+        answers_burst: limits.answers_burst.div_ceil(workers),
+        ..limits.clone()
     }
 }
 
@@ -291,7 +360,10 @@ mod tests {
         };
         let brain = Brain::new(
             Relay::new(config, [2; 32]),
-            Limits::default(),
+            Rules {
+                limits: Limits::default(),
+                clock: WallClock::new(1_790_000_000),
+            },
             Instant::now(),
             Box::new([Mailbox::new(waker, 4, false)]),
             Quota::new(ConnectionLimits::default()),
@@ -331,10 +403,10 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_handed_out_once() {
+    fn rules_are_handed_out_once() {
         let (_poll, brain) = brain();
         let mut seen = 0;
-        assert_eq!(brain.new_limits(&mut seen), None);
+        assert_eq!(brain.new_rules(&mut seen), None);
         let limits = Limits {
             calls: 7,
             ..Limits::default()
@@ -344,7 +416,25 @@ mod tests {
             limits: limits.clone(),
         };
         assert_eq!(brain.command(command), Ok(()));
-        assert_eq!(brain.new_limits(&mut seen), Some(limits));
-        assert_eq!(brain.new_limits(&mut seen), None);
+        let rules = brain.new_rules(&mut seen).expect("new ones");
+        assert_eq!(rules.limits, limits);
+        assert_eq!(brain.new_rules(&mut seen), None);
+        brain.check_clock();
+        let rules = brain.new_rules(&mut seen).expect("it is not 2026-09-21");
+        assert_ne!(rules.clock, WallClock::new(1_790_000_000));
+        brain.check_clock();
+        assert_eq!(brain.new_rules(&mut seen), None);
+    }
+
+    #[test]
+    fn workers_share_what_strangers_get() {
+        let limits = Limits {
+            answers_per_second: 50,
+            answers_burst: 500,
+            ..Limits::default()
+        };
+        let part = share(&limits, 4);
+        assert_eq!((part.answers_per_second, part.answers_burst), (13, 125));
+        assert_eq!(share(&limits, 1), limits);
     }
 }

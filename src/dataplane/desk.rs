@@ -24,7 +24,7 @@ pub(super) struct Desk {
     hand: u16,
     brain: Arc<Brain>,
     gate: Gate,
-    limits_version: u64,
+    rules_version: u64,
     table: ForwardTable,
     /// Traffic that went through the relay or by entries that are gone, since the last report.
     usage: HashMap<AllocationId, Usage>,
@@ -37,7 +37,7 @@ impl Desk {
             hand,
             brain,
             gate,
-            limits_version: 0,
+            rules_version: 0,
             table,
             usage: HashMap::new(),
             answer: Box::new([0; ANSWER]),
@@ -125,10 +125,12 @@ impl Desk {
     pub(super) fn tick(&mut self) {
         self.catch_up();
         self.report_usage();
-        if let Some(limits) = self.brain.new_limits(&mut self.limits_version) {
-            self.gate.set_limits(&limits);
+        if let Some(rules) = self.brain.new_rules(&mut self.rules_version) {
+            self.gate.set_limits(&self.brain.share(&rules.limits));
+            self.gate.set_clock(rules.clock);
         }
         if self.hand == 0 {
+            self.brain.check_clock();
             self.brain.note_forwards(self.table.len());
         }
     }

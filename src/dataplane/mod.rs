@@ -34,7 +34,7 @@ use vizard_proto::gate::Gate;
 use vizard_proto::time::WallClock;
 
 use crate::telemetry::Metrics;
-use brain::Brain;
+use brain::{Brain, Rules};
 use desk::Desk;
 use mailbox::Mailbox;
 use stream::{Listener, Quota};
@@ -44,7 +44,7 @@ pub use listen::ListenError;
 pub use stream::ConnectionLimits;
 
 /// How many forwarding entries may wait for a worker unless [`Settings::changes`] says otherwise.
-pub const DEFAULT_CHANGES: usize = 1024;
+pub const DEFAULT_CHANGES: usize = 16_384;
 /// More workers than this are not started.
 const MOST_WORKERS: usize = 256;
 
@@ -115,6 +115,12 @@ impl Handle {
         self.brain.command(command)
     }
 
+    /// Lets the workers serve clients; until then what comes in waits in the kernel. To be called
+    /// when the relay has been told all that must survive a restart.
+    pub fn open_doors(&self) {
+        self.brain.open_doors();
+    }
+
     /// How much there is to do.
     pub fn load(&self) -> Load {
         self.brain.load()
@@ -153,7 +159,7 @@ impl Running {
     }
 }
 
-/// Opens the listeners and starts the workers. `report` is called by workers, at times under the
+/// Opens the listeners and starts the workers, which wait for [`Handle::open_doors`]. `report` is called by workers, at times under the
 /// relay's lock: it must neither block nor use the [`Handle`].
 pub fn start(
     mut settings: Settings,
@@ -163,6 +169,7 @@ pub fn start(
     let workers = worker_count(settings.workers);
     let (origin, clock) = clock();
     settings.relay.clock = clock;
+    settings.workers = workers;
     let Listeners { udp, tcp, seats } = open_listeners(&settings, workers)?;
     let mut mailboxes = Vec::with_capacity(workers);
     let mut registries = Vec::with_capacity(workers);
@@ -174,7 +181,10 @@ pub fn start(
     }
     let brain = Arc::new(Brain::new(
         Relay::new(settings.relay.clone(), settings.seed),
-        settings.relay.limits.clone(),
+        Rules {
+            limits: settings.relay.limits.clone(),
+            clock,
+        },
         origin,
         mailboxes.into_boxed_slice(),
         Quota::new(settings.connections),
@@ -306,7 +316,14 @@ fn spawn(
 ) -> io::Result<JoinHandle<()>> {
     let hand = seat.hand;
     let brain = Arc::clone(brain);
-    let gate = Gate::new(&settings.relay, settings.seed);
+    let limits = brain::share(&settings.relay.limits, settings.workers);
+    let gate = Gate::new(
+        &Config {
+            limits,
+            ..settings.relay.clone()
+        },
+        settings.seed,
+    );
     let table = ForwardTable::new(settings.seed);
     std::thread::Builder::new()
         .name(format!("worker-{hand}"))

@@ -109,6 +109,7 @@ impl Worker {
     /// Works until told to stop. A panic is a bug of ours and ends one turn, not the calls of
     /// everybody else.
     pub(super) fn run(mut self) {
+        self.brain.wait_for_doors();
         while !self.brain.is_stopping() {
             if catch_unwind(AssertUnwindSafe(|| self.turn())).is_err() {
                 self.recover();
@@ -139,6 +140,7 @@ impl Worker {
                 self.exits.connections.cut_off(&tuple);
             }
         }
+        self.desk.catch_up();
         self.exits.take_parcels();
         for index in 0..self.readable.len() {
             if self.readable[index] {
@@ -165,10 +167,7 @@ impl Worker {
         for event in &self.events {
             let Token(token) = event.token();
             if token >= first_connection {
-                let readable = event.is_readable() || event.is_read_closed() || event.is_error();
-                self.exits
-                    .connections
-                    .notify(token, readable, event.is_writable());
+                self.exits.connections.notify(token, event);
             } else if token >= first_listener {
                 self.listeners[token - first_listener].notify();
             } else if token >= FIRST_SOCKET {

@@ -93,7 +93,9 @@ pub fn start(config: &Config, state: StateDirectory) -> Result<Node, StartError>
         control: None,
         runtime: None,
     };
+    // Control tells the relay of the calls from before, ended ones above all.
     node.start_control(live, settings::node_name(&secrets), store, reports)?;
+    node.relay.open_doors();
     Ok(node)
 }
 

@@ -43,6 +43,8 @@ impl Switchboard {
         let now = self.now();
         let advanced = self.registry().advance(now);
         for call in &advanced.expired {
+            // Its tickets have run out; this is for a relay whose clock differs from ours.
+            self.revoke(call, Scope::Call);
             log_end(call);
         }
         let unsaved = advanced.settled.iter().filter(|settled| settled.unsaved);

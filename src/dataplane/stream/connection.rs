@@ -63,6 +63,9 @@ pub(super) struct Connection {
     pub(super) serial: u64,
     /// Whether it is in the list of those that have something to read.
     pub(super) is_ready: bool,
+    /// Whether the client has closed its side. We are told once, perhaps together with its last
+    /// bytes, so everything is read until the end comes.
+    pub(super) is_ending: bool,
     /// Whether it is to be closed at the end of the turn.
     pub(super) is_doomed: bool,
     /// The start of a message whose rest has not come yet.
@@ -78,6 +81,7 @@ impl Connection {
             client,
             serial,
             is_ready: false,
+            is_ending: false,
             is_doomed: false,
             rest: Box::new([0; SLOT]),
             rest_len: 0,
@@ -114,7 +118,7 @@ impl Connection {
                 Ok(0) => Filled::Closed,
                 Ok(len) => Filled::Some {
                     len: kept + len,
-                    is_more: len == READ_SIZE,
+                    is_more: len == READ_SIZE || self.is_ending,
                 },
                 Err(error) => match error.kind() {
                     ErrorKind::Interrupted => continue,

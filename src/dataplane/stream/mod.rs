@@ -11,7 +11,7 @@ use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use ahash::RandomState;
-use mio::event::Source;
+use mio::event::{Event, Source};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use vizard_proto::address::{Client, FiveTuple, Transport, canonical};
@@ -197,16 +197,17 @@ impl Connections {
     }
 
     /// Something happened at the connection with this token.
-    pub(super) fn notify(&mut self, token: usize, readable: bool, writable: bool) {
+    pub(super) fn notify(&mut self, token: usize, event: &Event) {
         let place = token - self.first_token;
         let Some(connection) = self.places.get_mut(place).and_then(Option::as_mut) else {
             return;
         };
-        if readable && !connection.is_ready {
+        connection.is_ending |= event.is_read_closed() || event.is_error();
+        if (event.is_readable() || connection.is_ending) && !connection.is_ready {
             connection.is_ready = true;
             self.ready.push_back(place);
         }
-        if writable && !connection.flush() {
+        if event.is_writable() && !connection.flush() {
             self.doom(place, Closed::Failed);
         }
     }
@@ -320,8 +321,8 @@ impl Connections {
             counters.closed(reason);
             brain.metrics.tcp_connections.dec();
             brain.quota.release(tuple.remote.ip());
-            brain.with_relay(Purpose::Disconnect, now, |relay, now| {
-                relay.handle_disconnect(now, &tuple);
+            brain.with_relay(Purpose::Disconnect, now, |relay, _| {
+                relay.handle_disconnect(&tuple);
             });
         }
     }
