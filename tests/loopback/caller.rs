@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Socket, Type};
 use vizard_proto::auth::LongTermKey;
 use vizard_proto::auth::ticket::Credential;
 use vizard_proto::channel_data::{self, ChannelNumber, Kind};
@@ -44,21 +45,31 @@ enum Wire {
 
 impl Caller {
     pub fn udp(server: SocketAddr, credential: Credential) -> Self {
-        let any: SocketAddr = if server.is_ipv4() {
-            "0.0.0.0:0"
-        } else {
-            "[::]:0"
-        }
-        .parse()
-        .expect("an address");
-        let socket = UdpSocket::bind(any).expect("a free port");
-        // Connected, so that only what comes from the very address that was asked is received.
-        socket.connect(server).expect("loopback is reachable");
-        Self::new(Wire::Udp(socket), credential)
+        Self::udp_from(any_address(server), server, credential)
     }
 
     pub fn tcp(server: SocketAddr, credential: Credential) -> Self {
-        let stream = TcpStream::connect(server).expect("the listener accepts");
+        Self::tcp_from(any_address(server), server, credential)
+    }
+
+    /// A caller at an address of this machine.
+    pub fn udp_from(source: IpAddr, server: SocketAddr, credential: Credential) -> Self {
+        let socket = UdpSocket::bind((source, 0)).expect("a free port");
+        // Connected, so that only what comes from the very address that was asked is received.
+        socket.connect(server).expect("the server is reachable");
+        Self::new(Wire::Udp(socket), credential)
+    }
+
+    /// A caller at an address of this machine.
+    pub fn tcp_from(source: IpAddr, server: SocketAddr, credential: Credential) -> Self {
+        let socket = Socket::new(Domain::for_address(server), Type::STREAM, None);
+        let socket = socket.expect("a socket");
+        let from = SocketAddr::new(source, 0);
+        socket.bind(&from.into()).expect("a free port");
+        socket
+            .connect(&server.into())
+            .expect("the listener accepts");
+        let stream = TcpStream::from(socket);
         stream.set_nodelay(true).expect("a TCP socket");
         Self::new(Wire::Tcp(stream, Vec::new()), credential)
     }
@@ -172,6 +183,14 @@ impl Caller {
         let bytes = self.waiting.pop_front();
         let bytes = bytes.or_else(|| self.receive(Instant::now() + patience))?;
         Some(understand(&bytes))
+    }
+
+    /// What has come from the other party and has not been heard.
+    pub fn unheard(&mut self) -> Vec<Heard> {
+        self.waiting
+            .drain(..)
+            .map(|bytes| understand(&bytes))
+            .collect()
     }
 
     /// Sends bytes as they are.
@@ -302,6 +321,13 @@ impl Caller {
             Wire::Udp(socket) => receive_datagram(socket, deadline),
             Wire::Tcp(stream, pending) => receive_framed(stream, pending, deadline),
         }
+    }
+}
+
+fn any_address(server: SocketAddr) -> IpAddr {
+    match server {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     }
 }
 
