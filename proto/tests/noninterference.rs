@@ -190,6 +190,7 @@ fn assert_reached(reached: &Reached) {
         "restart",
         "guess",
         "cut off",
+        "other families",
         "move",
     ];
     let ways = ways.map(|way| (way, 0));

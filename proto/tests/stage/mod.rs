@@ -4,6 +4,7 @@
 //! is. [`play`] puts both before a server and writes down everything that anybody was sent.
 #![allow(
     dead_code,
+    unused_imports,
     missing_docs,
     unreachable_pub,
     reason = "each test uses a part of it"
