@@ -91,11 +91,10 @@ impl Call {
         let api = self.api.open()?;
         let answer = runtime.block_on(self.action.ask(&api))?;
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&answer)?);
+            super::say(&format!("{}\n", serde_json::to_string_pretty(&answer)?))
         } else {
-            print!("{}", self.action.describe(&answer));
+            super::say(&self.action.describe(&answer))
         }
-        Ok(())
     }
 }
 

@@ -27,10 +27,9 @@ impl CheckConfig {
         };
         node::given_api_keys(&config.control)?;
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&config)?);
+            super::say(&format!("{}\n", serde_json::to_string_pretty(&config)?))
         } else {
-            print!("{}", config.to_toml());
+            super::say(&config.to_toml())
         }
-        Ok(())
     }
 }
