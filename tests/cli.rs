@@ -96,3 +96,27 @@ fn call_without_a_node_or_a_key_says_what_to_do() {
     assert_eq!(run(&["call", "create"]).0, 1);
     assert_eq!(run(&["call", "list", "--api", "https://example.org"]).0, 1);
 }
+
+#[test]
+fn output_that_can_t_be_written_is_told_and_a_reader_may_leave() {
+    let full = std::fs::File::create("/dev/full").expect("a full device");
+    let output = vizard(Path::new("/nonexistent"))
+        .arg("openapi")
+        .stdout(full)
+        .output();
+    let (code, _, err) = said(&output.expect("run"));
+    assert_eq!(code, 1);
+    assert!(
+        err.starts_with("error: can't write to standard output"),
+        "{err}"
+    );
+
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let output = vizard(Path::new("/nonexistent"))
+        .arg("openapi")
+        .stdout(writer)
+        .output();
+    let (code, _, err) = said(&output.expect("run"));
+    assert_eq!((code, err.as_str()), (0, ""));
+}

@@ -90,13 +90,11 @@ impl Call {
             .build()?;
         let api = self.api.open()?;
         let answer = runtime.block_on(self.action.ask(&api))?;
-        let text = if self.json {
-            serde_json::to_string_pretty(&answer)? + "\n"
+        if self.json {
+            super::say(&format!("{}\n", serde_json::to_string_pretty(&answer)?))
         } else {
-            self.action.describe(&answer)
-        };
-        super::print(&text);
-        Ok(())
+            super::say(&self.action.describe(&answer))
+        }
     }
 }
 

@@ -26,12 +26,10 @@ impl CheckConfig {
             None => Config::default(),
         };
         node::given_api_keys(&config.control)?;
-        let text = if self.json {
-            serde_json::to_string_pretty(&config)? + "\n"
+        if self.json {
+            super::say(&format!("{}\n", serde_json::to_string_pretty(&config)?))
         } else {
-            config.to_toml()
-        };
-        super::print(&text);
-        Ok(())
+            super::say(&config.to_toml())
+        }
     }
 }

@@ -12,7 +12,7 @@ mod serve;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use std::fmt::Display;
-use std::io::Write as _;
+use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
 
 /// TURN relay that keeps callers' addresses from each other.
@@ -52,24 +52,30 @@ pub fn run() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Call(call) => call.run(),
         Command::CheckConfig(check) => check.run(),
-        Command::Openapi(openapi::Openapi {}) => {
-            openapi::Openapi::run();
-            Ok(())
-        }
+        Command::Openapi(openapi::Openapi {}) => openapi::Openapi::run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure(message)) => {
-            eprintln!("error: {message}");
+            // If standard error can't be written either, the exit code has to do.
+            let _ = writeln!(io::stderr(), "error: {message}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// Writes `text` to standard output. Whoever has stopped reading (`| head`) has seen enough.
-fn print(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+/// Writes what was asked for to standard output. A reader who has had enough is no failure.
+fn say(text: &str) -> Result<(), Failure> {
+    let mut output = io::stdout().lock();
+    let written = output
+        .write_all(text.as_bytes())
+        .and_then(|()| output.flush());
+    match written {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure(format!("can't write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The command line's definition, for completions, manual pages and tests.

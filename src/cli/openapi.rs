@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::Failure;
 use crate::control;
 
 /// Print the control API as an OpenAPI 3.1 document
@@ -9,7 +10,7 @@ use crate::control;
 pub(super) struct Openapi {}
 
 impl Openapi {
-    pub(super) fn run() {
-        super::print(&control::api::openapi());
+    pub(super) fn run() -> Result<(), Failure> {
+        super::say(&control::api::openapi())
     }
 }

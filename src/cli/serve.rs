@@ -2,6 +2,7 @@
 
 use clap::Args;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal::SIGXFSZ;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use tokio::signal::unix::{SignalKind, signal};
@@ -32,7 +33,9 @@ impl Serve {
         // Before the first socket: a signal that comes early must not kill a node half started.
         let mut signals = runtime.block_on(async { Signals::new() })?;
         let mut node = node::start(&config, state)?;
-        super::print(&welcome(&node));
+        if let Err(Failure(why)) = super::say(&format!("{}\n", welcome(&node))) {
+            tracing::warn!("{why}");
+        }
         runtime.block_on(async {
             while let Signal::Reload = signals.next().await {
                 self.reload(&mut node, &level);
@@ -80,6 +83,9 @@ struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
     hang_up: tokio::signal::unix::Signal,
+    /// Caught and not looked at: a file that may not grow (`ulimit -f`) fails a write, which has
+    /// its own error, and does not end the process.
+    _file_size: tokio::signal::unix::Signal,
 }
 
 impl Signals {
@@ -88,6 +94,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
+            _file_size: signal(SignalKind::from_raw(SIGXFSZ as i32))?,
         })
     }
 
@@ -133,7 +140,7 @@ fn welcome(node: &Node) -> String {
     format!(
         "listening:    {}; API {api}\n\
          open a call:  {program} call create --party alice --party bob --caller alice{flag}\n\
-         API key:      {key}\n",
+         API key:      {key}",
         places.join(", ")
     )
 }

@@ -1,6 +1,6 @@
 //! The real binary as a process that can be started again with the same state, and everything
 //! that it writes.
-#![allow(dead_code, unreachable_pub)] // Every test file uses a part of it.
+#![allow(dead_code, unreachable_pub, unused_imports)] // Every test file uses a part of it.
 
 mod http;
 pub mod world;
@@ -84,6 +84,11 @@ impl Daemon {
         };
         daemon.configure(&daemon.setup.config);
         daemon
+    }
+
+    /// Has its next start go through another program.
+    pub fn wrap(&mut self, wrapper: &[String]) {
+        self.setup.wrapper = wrapper.to_vec();
     }
 
     /// Writes `vizard.toml`.

@@ -5,11 +5,12 @@ use std::collections::HashSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::daemon::world::{self, shell};
-use crate::daemon::{Daemon, LOOPBACK, Setup, Tickets};
+use crate::daemon::{Daemon, LOOPBACK, Setup, Tickets, wait_until};
 use crate::{converse, hold_call, servers};
 
 #[test]
@@ -85,11 +86,14 @@ fn a_first_start_on_a_full_disk(disk: &Disk, daemon: &mut Daemon) {
     disk.free();
 }
 
-/// Opens calls until the disk has no room for another; those that were opened.
+/// Opens calls, as large as they may be, until the disk has no room for another; those that were opened.
 fn open_until_refused(daemon: &Daemon) -> Vec<String> {
-    let wish = json!({"parties": [{"id": "alice"}, {"id": "bob"}]});
+    let name = |kind: &str, index: i32| format!("{kind} {index} {}", "x".repeat(100));
+    let devices: Vec<String> = (0..8).map(|index| name("device", index)).collect();
+    let party = |index| json!({"id": name("party", index), "devices": devices});
+    let wish = json!({"parties": (0..16).map(party).collect::<Vec<_>>()});
     let mut opened = Vec::new();
-    for _ in 0..5_000 {
+    for _ in 0..1_000 {
         let response = daemon.http().json("POST", "/v1/calls", &wish);
         match response.status {
             201 => opened.push(Tickets(response.parsed()).id().to_owned()),
@@ -162,4 +166,66 @@ fn calls(daemon: &Daemon) -> HashSet<String> {
             None => return ids,
         }
     }
+}
+
+/// The same without a file system of our own: no file may grow beyond a limit.
+#[test]
+fn a_file_that_may_not_grow_is_no_end() {
+    let limited = |blocks: u32| {
+        let script = format!("ulimit -f {blocks}; exec \"$@\"");
+        ["sh", "-c", &script, "sh"].map(str::to_owned).to_vec()
+    };
+    let mut daemon = Daemon::prepare(Setup {
+        wrapper: limited(100),
+        ..Setup::new(LOOPBACK)
+    });
+    let said = daemon.launch_in_vain();
+    assert!(said.contains("free some space"), "{said}");
+
+    daemon.wrap(&limited(2_200));
+    daemon.launch();
+    let (call, [mut alice, mut bob]) = hold_call(&daemon, [servers(&daemon.open())[0]; 2]);
+    let kept = open_until_refused(&daemon);
+    converse(&mut alice, &mut bob);
+    daemon.stop();
+    daemon.wrap(&[]);
+    daemon.launch();
+    let all = calls(&daemon);
+    assert!(all.contains(call.id()) && kept.iter().all(|id| all.contains(id)));
+    daemon.open();
+}
+
+/// Standard output and error are often files on a disk as well.
+#[test]
+fn a_log_that_can_t_be_written_stops_nobody() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let socket = format!("unix:{}", folder.path().join("api").display());
+    let config = LOOPBACK.replacen(
+        "listen = \"127.0.0.1:0\"",
+        &format!("listen = \"{socket}\""),
+        1,
+    );
+    let daemon = Daemon::prepare(Setup::new(&config));
+    let full = || std::fs::File::create("/dev/full").expect("a full device");
+    let mut process = daemon
+        .command(&["serve", "--config"])
+        .arg(daemon.config())
+        .stdout(full())
+        .stderr(full())
+        .spawn()
+        .expect("started");
+    let run = |arguments: &[&str]| {
+        let mut command = daemon.command(arguments);
+        let output = command.env("VIZARD_API", &socket).output().expect("run");
+        output.status.success()
+    };
+    wait_until("it lets requests in", || run(&["call", "list"]));
+    // What it says of this, and of the reload, it can't.
+    assert!(run(&["call", "create", "--party", "alice,bob"]));
+    let id = nix::unistd::Pid::from_raw(process.id().cast_signed());
+    for signal in [Signal::SIGHUP, Signal::SIGTERM] {
+        assert!(run(&["call", "list"]));
+        nix::sys::signal::kill(id, signal).expect("sent");
+    }
+    assert_eq!(process.wait().expect("ours").code(), Some(0));
 }

@@ -27,7 +27,9 @@ use vizard_proto::auth::ticket::Credential;
 /// A TURN server as a URL names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Server {
+    /// Where it is.
     pub address: SocketAddr,
+    /// Whether it is spoken to over TCP.
     pub by_tcp: bool,
 }
 
@@ -42,6 +44,7 @@ impl Server {
         }
     }
 
+    /// A client of it.
     pub fn join(self, credential: Credential) -> Caller {
         if self.by_tcp {
             Caller::tcp(self.address, credential)
