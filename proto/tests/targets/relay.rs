@@ -226,7 +226,7 @@ impl Storm {
             2 if what > 200 => Scope::Call,
             _ => {
                 let tuple = self.client(line).tuple;
-                self.house.relay.handle_disconnect(self.now, &tuple);
+                self.house.relay.handle_disconnect(&tuple);
                 return self.house.drain();
             }
         };
