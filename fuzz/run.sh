@@ -19,7 +19,7 @@ export RUSTFLAGS="--cfg fuzzing -Ccodegen-units=1 -Cpasses=sancov-module
   -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters
   -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares"
 # With a target named, build scripts and macros are spared the instrumentation.
-${CARGO:-cargo} build --release --locked --target "$host"
+${CARGO:-cargo} build --release --target "$host"
 
 passed=0
 failed=0

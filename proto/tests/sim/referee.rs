@@ -71,7 +71,7 @@ impl Referee {
 
     /// What the clock ends it ends as soon as the relay is woken, which it wants to be at once.
     pub(crate) fn set_clock(&mut self, clock: WallClock) {
-        self.model.set_clock(clock);
+        self.model.set_clock(self.now, clock);
         let done = self.house.command(self.now, Command::SetClock(clock));
         assert_eq!(done, Ok(()));
         self.house.pass(self.now, self.now);
@@ -93,11 +93,13 @@ impl Referee {
     /// Another process takes over in the middle of everything.
     pub(crate) fn restart(&mut self) {
         let before = self.house.relay.snapshot();
-        let wakes = self.house.relay.poll_timeout();
+        let wakes = |house: &House| house.relay.poll_timeout().unwrap_or(Timestamp::NEVER);
+        let woken = wakes(&self.house);
         self.house.restart();
         let after = self.house.relay.snapshot();
         assert!(after == before, "what is read back is what was written");
-        assert_eq!(self.house.relay.poll_timeout(), wakes);
+        // The old one may have wanted to be woken for a call whose end has moved since.
+        assert!(wakes(&self.house) >= woken);
         self.check();
     }
 
