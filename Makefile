@@ -18,7 +18,8 @@ bench: ## Measure the codec and the forwarding path
 soak: ## The generated tests at length: VIZARD_CASES schedules each
 	VIZARD_CASES=$${VIZARD_CASES:-1000000} $(CARGO) test --release -p vizard-proto
 
-fuzz: soak
+fuzz: ## Fuzz the core; SECONDS_EACH seconds for each target
+	fuzz/run.sh $${SECONDS_EACH:-600}
 
 install: ## Install the binary, the unit and the example (DESTDIR and PREFIX are honoured)
 	$(CARGO) build --release --locked

@@ -19,11 +19,11 @@ fn fault(root: &Path, reference: &str) -> Option<String> {
         Some((file, test)) => (file, Some(test)),
         None => (reference, None),
     };
-    let Ok(text) = fs::read_to_string(root.join(file)) else {
+    let Ok(source) = fs::read_to_string(root.join(file)) else {
         return Some(format!("{reference}: there is no such file"));
     };
     let test = test?;
-    let missing = !text.contains(&format!("fn {test}(")) && !text.contains(&format!("{test}:"));
+    let missing = !source.contains(&format!("fn {test}(")) && !source.contains(&format!("{test}:"));
     missing.then(|| format!("{reference}: there is no such test"))
 }
 

@@ -178,6 +178,21 @@ fn a_reload_takes_all_of_a_good_file_and_nothing_of_a_broken_one() {
 }
 
 #[test]
+fn the_api_may_be_a_unix_socket() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let listen = format!(
+        "listen = \"unix:{}\"",
+        folder.path().join("control.sock").display()
+    );
+    let node = Node::start(&QUIET.replace("listen = \"127.0.0.1:0\"", &listen));
+    assert!(node.api().starts_with("unix:/"), "{}", node.api());
+    assert!(node.welcome[1].contains("--api unix:/"));
+    let (code, out, err) = node.call(&["create", "--party", "alice,bob"]);
+    assert!(code == 0 && out.contains("ringing"), "{out}{err}");
+    assert_eq!(node.stop(), Some(0));
+}
+
+#[test]
 fn an_interrupt_stops_it_as_well() {
     let mut node = Node::start(QUIET);
     node.signal(Signal::SIGINT);

@@ -189,6 +189,8 @@ fn assert_reached(reached: &Reached) {
         "disconnected",
         "restart",
         "guess",
+        "cut off",
+        "other families",
         "move",
     ];
     let ways = ways.map(|way| (way, 0));

@@ -60,7 +60,9 @@ impl Desk {
             match change {
                 Change::Install(key, forward) => self.table.insert(key, forward),
                 Change::Remove(key) => {
-                    if let Some((allocation, usage)) = self.table.remove(&key) {
+                    if let Some((allocation, usage)) = self.table.remove(&key)
+                        && usage.packets > 0
+                    {
                         *self.usage.entry(allocation).or_default() += usage;
                     }
                 }

@@ -156,19 +156,21 @@ impl Node {
     pub fn reload(&mut self, config: &Config) -> Result<Vec<&'static str>, StartError> {
         let ticket_keys = self.state.ticket_keys()?;
         let (api_keys, api_key) = settings::api_keys(&config.control, &self.state)?;
-        let live = settings::live(config, &self.listeners, &ticket_keys, api_keys);
+        let waiting = settings::waiting_for_restart(&self.config, config);
+        let mut next = self.config.clone();
+        settings::take_over(&mut next, config);
+        let live = settings::live(&next, &self.listeners, &ticket_keys, api_keys);
         let tickets = Arc::clone(&live.tickets);
         // The relay verifies with the new keys before anybody can be given a ticket under them.
         self.relay.command(Command::SetTicketKeys(tickets))?;
         self.relay.command(Command::SetPolicy {
-            masking: settings::masking(&config.masking),
-            limits: settings::limits(&config.limits),
+            masking: settings::masking(&next.masking),
+            limits: settings::limits(&next.limits),
         })?;
         if let Some(control) = &self.control {
             control.switchboard().reload(live);
         }
-        let waiting = settings::waiting_for_restart(&self.config, config);
-        settings::take_over(&mut self.config, config);
+        self.config = next;
         self.api_key = api_key;
         Ok(waiting)
     }

@@ -108,8 +108,19 @@ async fn a_call_ends_with_its_tickets_and_is_forgotten_later() {
     node.delete(&path(&call))
         .await
         .problem(404, "call-not-found");
-    // Its tickets had died by themselves.
-    assert_eq!(node.relay.told(), []);
+    // Its tickets had died by themselves; the relay's clock might have been another.
+    let told = node.relay.told();
+    assert!(
+        matches!(
+            told[..],
+            [Told::Revoke {
+                scope: Scope::Call,
+                ..
+            }]
+        ),
+        "{} commands",
+        told.len()
+    );
 }
 
 #[tokio::test]

@@ -81,7 +81,7 @@ pub fn parts() -> &'static [Part] {
 /// Where the first socket of each of B's lines is.
 pub fn first_spot(line: usize) -> Spot {
     Spot {
-        network: 0,
+        network: line / 8,
         host: 0,
         port: line % Spot::PORTS,
     }

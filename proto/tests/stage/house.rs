@@ -178,7 +178,7 @@ pub fn config(rules: Rules) -> Config {
     let mut config = kit::config();
     let limits = &mut config.limits;
     if rules.tight_budget {
-        limits.answers_burst = 6;
+        limits.answers_burst = 2;
         limits.answers_per_second = 1;
     }
     if rules.few_allocations {

@@ -58,6 +58,13 @@ impl Places {
         self.client(spot, Transport::Udp).tuple.remote
     }
 
+    /// Whether each socket is of the family that it is of over there.
+    pub fn are_of_families_of(&self, there: &Self) -> bool {
+        let families =
+            |places: &Self| -> Vec<bool> { places.spots.iter().map(SocketAddr::is_ipv4).collect() };
+        families(self) == families(there)
+    }
+
     /// Which of B's sockets this is.
     pub fn name(&self, tuple: &FiveTuple) -> Option<(Spot, Transport)> {
         let index = self.spots.iter().position(|spot| *spot == tuple.remote)?;

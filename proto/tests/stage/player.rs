@@ -34,6 +34,9 @@ pub fn play(
         step: 0,
         keys: 1,
     };
+    if !places.are_of_families_of(guesses[0]) || !places.are_of_families_of(guesses[1]) {
+        player.record.reached.note("other families", 0);
+    }
     player.open(script.opening);
     for step in &script.steps {
         player.step += 1;
@@ -81,6 +84,7 @@ impl<S: Server> Player<'_, S> {
         }
         match step {
             Step::Pass(time) => self.pass(*time),
+            Step::Drift(time) => self.now = self.now + *time,
             Step::Ask(line, manner, request) => {
                 self.ask(*line, *manner, request);
             }
@@ -122,6 +126,7 @@ impl<S: Server> Player<'_, S> {
         self.server.after_step(&outputs);
         for output in outputs {
             if let Output::Disconnect(client) = output {
+                self.record.reached.note("cut off", 0);
                 self.see_packet(&client, b"closed".to_vec());
             }
             let Output::Event(event) = output else {

@@ -45,6 +45,8 @@ pub enum Pools {
 #[derive(Clone, Debug)]
 pub enum Step {
     Pass(Duration),
+    /// Time passes, and the relay's timers are late.
+    Drift(Duration),
     Ask(usize, Manner, Request),
     /// The last Allocate (true) or the last packet of any kind once more, byte for byte.
     Again(usize, bool),
@@ -184,7 +186,8 @@ impl Step {
         let kind = reader.below(100);
         let line = reader.line();
         match kind {
-            0..=9 => Self::Pass(reader.duration()),
+            0..=8 => Self::Pass(reader.duration()),
+            9 => Self::Drift(reader.duration()),
             10..=38 => Self::Ask(line, Manner::read(reader), Request::read(reader)),
             39..=42 => Self::Again(line, reader.flag()),
             43..=48 => Self::Send(line, Peer::read(reader), reader.len()),

@@ -1,0 +1,346 @@
+//! The reference: what a TURN server between the parties of calls should do, written for nothing
+//! but being right. A list of allocations, every question answered by looking through it with the
+//! time in hand: no timers, no indices, no entries to keep in step.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use vizard_proto::address::FiveTuple;
+use vizard_proto::auth::ticket::{CallId, Ticket};
+use vizard_proto::contract::{DropReason, Scope};
+use vizard_proto::stun::TransactionId;
+use vizard_proto::time::{Timestamp, WallClock};
+
+use crate::kit;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A request as its sender means it.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) ticket: Ticket,
+    pub(crate) transaction: TransactionId,
+    pub(crate) nonce: Option<Issued>,
+    pub(crate) ask: Ask,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// With a lifetime in seconds.
+    Allocate(u32),
+    Refresh(u32),
+    Permit(Vec<SocketAddr>),
+    Bind(u16, SocketAddr),
+}
+
+/// For whom and when a nonce was made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Issued {
+    pub(crate) to: IpAddr,
+    pub(crate) at: Timestamp,
+}
+
+/// Where a packet comes out: at whom, from which mask address, on which channel if any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Arrival {
+    pub(crate) to: FiveTuple,
+    pub(crate) from: SocketAddr,
+    pub(crate) channel: Option<u16>,
+}
+
+pub(crate) struct Model {
+    /// Dead ones stay until the next change.
+    allocations: Vec<Allocation>,
+    revoked: Vec<(CallId, Scope)>,
+    quota: usize,
+}
+
+struct Allocation {
+    tuple: FiveTuple,
+    ticket: Ticket,
+    transaction: TransactionId,
+    /// As the server answers it.
+    mask: Option<SocketAddr>,
+    ends: Timestamp,
+    permissions: BTreeMap<IpAddr, Timestamp>,
+    channels: BTreeMap<u16, (SocketAddr, Timestamp)>,
+}
+
+impl Model {
+    pub(crate) fn new(quota: usize) -> Self {
+        Self {
+            allocations: Vec::new(),
+            revoked: Vec::new(),
+            quota,
+        }
+    }
+
+    pub(crate) fn revoke(&mut self, call: CallId, scope: Scope) {
+        self.revoked.push((call, scope));
+    }
+
+    pub(crate) fn disconnect(&mut self, tuple: FiveTuple) {
+        self.allocations
+            .retain(|allocation| allocation.tuple != tuple);
+    }
+
+    pub(crate) fn count(&self, now: Timestamp) -> usize {
+        self.live(now).count()
+    }
+
+    /// The TCP connections that allocations hang on.
+    pub(crate) fn streams(&self, now: Timestamp) -> Vec<(FiveTuple, Ticket)> {
+        self.live(now)
+            .filter(|it| it.tuple.transport.is_stream())
+            .map(|it| (it.tuple, it.ticket))
+            .collect()
+    }
+
+    /// Whether the ticket is good for anything.
+    pub(crate) fn is_valid(&self, now: Timestamp, ticket: &Ticket) -> bool {
+        is_valid(&self.revoked, now, ticket)
+    }
+
+    /// The answer's code, 200 for success.
+    pub(crate) fn answer(&mut self, now: Timestamp, from: FiveTuple, request: &Request) -> u16 {
+        let Some(nonce) = request.nonce else {
+            return 401;
+        };
+        if nonce.to != from.remote.ip() || age(now, nonce.at) > Duration::from_secs(3600) {
+            return 438;
+        }
+        if !self.is_valid(now, &request.ticket) {
+            return 401;
+        }
+        self.bury(now);
+        let there = self
+            .live(now)
+            .find(|allocation| allocation.tuple == from)
+            .map(|allocation| (allocation.transaction, allocation.ticket));
+        match (there, &request.ask) {
+            (Some(there), Ask::Allocate(_)) if there == (request.transaction, request.ticket) => {
+                200
+            }
+            (None, Ask::Allocate(lifetime)) => self.allocate(now, from, request, *lifetime),
+            (Some(_), Ask::Allocate(_)) | (None, _) => 437,
+            (Some((_, ticket)), _) if ticket != request.ticket => 441,
+            (Some(_), ask) => self.change(now, from, ask),
+        }
+    }
+
+    fn bury(&mut self, now: Timestamp) {
+        let revoked = self.revoked.clone();
+        self.allocations
+            .retain(|it| now < it.ends && is_valid(&revoked, now, &it.ticket));
+    }
+
+    fn allocate(
+        &mut self,
+        now: Timestamp,
+        tuple: FiveTuple,
+        request: &Request,
+        lifetime: u32,
+    ) -> u16 {
+        let same = |other: &&Allocation| {
+            let key = |ticket: &Ticket| (ticket.call, ticket.party, ticket.device);
+            key(&other.ticket) == key(&request.ticket)
+        };
+        if self.live(now).filter(same).count() >= self.quota {
+            return 486;
+        }
+        self.allocations.push(Allocation {
+            tuple,
+            ticket: request.ticket,
+            transaction: request.transaction,
+            mask: None,
+            ends: now + granted(lifetime),
+            permissions: BTreeMap::new(),
+            channels: BTreeMap::new(),
+        });
+        200
+    }
+
+    /// Takes down the mask address that an allocation got; the same as before for an answer given
+    /// twice, and nobody else's.
+    pub(crate) fn note_mask(&mut self, now: Timestamp, from: FiveTuple, mask: SocketAddr) {
+        let taken = |other: &Allocation| other.tuple != from && other.mask == Some(mask);
+        assert!(!self.live(now).any(taken), "a mask address given twice");
+        let own = self.at(now, from).expect("just allocated");
+        let before = own.mask.replace(mask);
+        assert!(before.is_none_or(|before| before == mask), "another answer");
+    }
+
+    fn change(&mut self, now: Timestamp, from: FiveTuple, ask: &Ask) -> u16 {
+        match ask {
+            Ask::Allocate(_) => 437,
+            Ask::Refresh(0) => {
+                self.disconnect(from);
+                200
+            }
+            Ask::Refresh(lifetime) => {
+                let own = self.at(now, from).expect("living");
+                own.ends = now + granted(*lifetime);
+                200
+            }
+            Ask::Permit(peers) => self.permit(now, from, peers),
+            Ask::Bind(number, peer) => self.bind(now, from, *number, *peer),
+        }
+    }
+
+    fn permit(&mut self, now: Timestamp, from: FiveTuple, peers: &[SocketAddr]) -> u16 {
+        // What lives may be renewed, whether the peer does or not.
+        let known = |peer: &SocketAddr| {
+            let own = self.living(now, from).expect("living");
+            own.permits(now, peer.ip())
+                || self
+                    .others(now, from)
+                    .any(|other| other.mask.is_some_and(|mask| mask.ip() == peer.ip()))
+        };
+        if !peers.iter().all(known) {
+            return 403;
+        }
+        let own = self.at(now, from).expect("living");
+        for peer in peers {
+            own.permissions.insert(peer.ip(), now + 5 * MINUTE);
+        }
+        200
+    }
+
+    fn bind(&mut self, now: Timestamp, from: FiveTuple, number: u16, peer: SocketAddr) -> u16 {
+        let own = self.living(now, from).expect("living");
+        let bound = |(to, until): &(SocketAddr, Timestamp)| *to == peer && now < *until;
+        let known = self.others(now, from).any(|other| other.mask == Some(peer));
+        if !known && !own.channels.values().any(bound) {
+            return 403;
+        }
+        let own = self.at(now, from).expect("living");
+        let clash = own
+            .channels
+            .iter()
+            .any(|(other, (bound, until))| now < *until && (*other == number) != (*bound == peer));
+        if clash {
+            return 400;
+        }
+        own.channels.insert(number, (peer, now + 10 * MINUTE));
+        own.permissions.insert(peer.ip(), now + 5 * MINUTE);
+        200
+    }
+
+    /// What becomes of a packet to `peer`.
+    pub(crate) fn send(
+        &self,
+        now: Timestamp,
+        from: FiveTuple,
+        peer: SocketAddr,
+    ) -> Result<Arrival, DropReason> {
+        let own = self.living(now, from).ok_or(DropReason::NoAllocation)?;
+        let to = self
+            .others(now, from)
+            .find(|other| other.mask == Some(peer))
+            .ok_or(DropReason::ForeignPeer)?;
+        let mask = own.mask.expect("answered");
+        if !own.permits(now, peer.ip()) {
+            return Err(DropReason::NoPermission);
+        }
+        if !to.permits(now, mask.ip()) {
+            return Err(DropReason::NotPermittedByPeer);
+        }
+        let back = to
+            .channels
+            .iter()
+            .find(|(_, (bound, until))| *bound == mask && now < *until);
+        Ok(Arrival {
+            to: to.tuple,
+            from: mask,
+            channel: back.map(|(number, _)| *number),
+        })
+    }
+
+    /// What becomes of a packet on channel `number`.
+    pub(crate) fn send_on(
+        &self,
+        now: Timestamp,
+        from: FiveTuple,
+        number: u16,
+    ) -> Result<Arrival, DropReason> {
+        let own = self.living(now, from).ok_or(DropReason::NoAllocation)?;
+        let (peer, _) = own
+            .channels
+            .get(&number)
+            .filter(|(_, until)| now < *until)
+            .ok_or(DropReason::NoChannel)?;
+        self.send(now, from, *peer)
+    }
+
+    /// Every sender and channel from which a packet comes out on a channel: what the hands must
+    /// have entries for, no more and no less.
+    pub(crate) fn circuits(&self, now: Timestamp) -> BTreeMap<(FiveTuple, u16), (FiveTuple, u16)> {
+        let mut circuits = BTreeMap::new();
+        for own in self.live(now) {
+            for number in own.channels.keys() {
+                if let Ok(Arrival {
+                    to,
+                    channel: Some(channel),
+                    ..
+                }) = self.send_on(now, own.tuple, *number)
+                {
+                    circuits.insert((own.tuple, *number), (to, channel));
+                }
+            }
+        }
+        circuits
+    }
+
+    fn live(&self, now: Timestamp) -> impl Iterator<Item = &Allocation> {
+        self.allocations
+            .iter()
+            .filter(move |it| now < it.ends && self.is_valid(now, &it.ticket))
+    }
+
+    fn living(&self, now: Timestamp, tuple: FiveTuple) -> Option<&Allocation> {
+        self.live(now).find(|allocation| allocation.tuple == tuple)
+    }
+
+    fn at(&mut self, now: Timestamp, tuple: FiveTuple) -> Option<&mut Allocation> {
+        self.allocations
+            .iter_mut()
+            .find(|it| it.tuple == tuple && now < it.ends)
+    }
+
+    /// The allocations of other parties of the call.
+    fn others(&self, now: Timestamp, from: FiveTuple) -> impl Iterator<Item = &Allocation> {
+        let own = self.living(now, from).map(|own| own.ticket);
+        self.live(now).filter(move |other| {
+            own.is_some_and(|own| own.call == other.ticket.call && own.party != other.ticket.party)
+        })
+    }
+}
+
+impl Allocation {
+    fn permits(&self, now: Timestamp, ip: IpAddr) -> bool {
+        self.permissions.get(&ip).is_some_and(|until| now < *until)
+    }
+}
+
+fn is_valid(revoked: &[(CallId, Scope)], now: Timestamp, ticket: &Ticket) -> bool {
+    let hit = |(call, scope): &(CallId, Scope)| {
+        *call == ticket.call && scope.covers(ticket.party, ticket.device)
+    };
+    now < ticket_end(ticket) && !revoked.iter().any(hit)
+}
+
+pub(crate) fn ticket_end(ticket: &Ticket) -> Timestamp {
+    WallClock::new(kit::START).timestamp(ticket.expires_at)
+}
+
+/// At least ten minutes, at most an hour.
+fn granted(lifetime: u32) -> Duration {
+    Duration::from_secs(u64::from(lifetime)).clamp(10 * MINUTE, 60 * MINUTE)
+}
+
+/// A nonce counts time in steps of sixteen seconds of the wall clock.
+fn age(now: Timestamp, at: Timestamp) -> Duration {
+    let step = |time| WallClock::new(kit::START).unix_secs(time) / 16;
+    Duration::from_secs((step(now) - step(at)) * 16)
+}

@@ -1,0 +1,291 @@
+//! Asks the server and the model the same questions and insists on the same answers.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use vizard_proto::address::{Client, FiveTuple};
+use vizard_proto::auth::ticket::{CallId, Ticket};
+use vizard_proto::channel_data::ChannelNumber;
+use vizard_proto::config::Config;
+use vizard_proto::contract::{Command, DropReason, Output, Scope};
+use vizard_proto::forward::{Forward, ForwardKey, ForwardTable};
+use vizard_proto::stun::{Class, Message, Method};
+use vizard_proto::time::Timestamp;
+
+use super::agent::{Meaning, Packet};
+use super::model::{Arrival, Ask, Model, Request};
+use crate::kit;
+use crate::stage::house::Path;
+use crate::stage::record::Reached;
+use crate::stage::{House, Reaction, Server};
+
+pub(crate) struct Referee {
+    pub(crate) model: Model,
+    pub(crate) reached: Reached,
+    house: House,
+    /// The forwarding entries, as installed and removed.
+    entries: BTreeMap<ForwardKey, Forward>,
+    /// The connections that are in use, with their tickets, as of the last check.
+    streams: Vec<(FiveTuple, Ticket)>,
+    /// Those that the relay has cut off since somebody asked.
+    cut: Vec<FiveTuple>,
+    now: Timestamp,
+}
+
+/// A packet that the server sends.
+pub(crate) type Sent = (FiveTuple, Vec<u8>);
+
+impl Referee {
+    pub(crate) fn new(config: Config) -> Self {
+        Self {
+            model: Model::new(config.limits.allocations_per_ticket),
+            reached: Reached::default(),
+            house: House::new(config, true),
+            entries: BTreeMap::new(),
+            streams: Vec::new(),
+            cut: Vec::new(),
+            now: Timestamp::ZERO,
+        }
+    }
+
+    /// Lets time pass; the relay is woken exactly when it wants to be.
+    pub(crate) fn pass(&mut self, now: Timestamp) {
+        while let Some(due) = self.house.relay.poll_timeout().filter(|due| *due <= now) {
+            self.now = self.now.max(due);
+            self.house.pass(self.now, self.now);
+            self.check();
+            let next = self.house.relay.poll_timeout();
+            assert!(next.is_none_or(|next| next > self.now), "woken for nothing");
+        }
+        self.now = now;
+    }
+
+    pub(crate) fn command(&mut self, command: Command) {
+        if let Command::Revoke { call, scope, .. } = &command {
+            self.model.revoke(*call, *scope);
+        }
+        let done = self.house.command(self.now, command);
+        assert_eq!(done, Ok(()));
+        self.check();
+    }
+
+    pub(crate) fn revoke(&mut self, call: CallId, scope: Scope, until: u64) {
+        self.command(Command::Revoke { call, scope, until });
+    }
+
+    pub(crate) fn disconnect(&mut self, tuple: FiveTuple) {
+        self.model.disconnect(tuple);
+        self.house.relay.handle_disconnect(&tuple);
+        self.house.drain();
+        self.check();
+    }
+
+    /// Another process takes over in the middle of everything.
+    pub(crate) fn restart(&mut self) {
+        let before = self.house.relay.snapshot();
+        let wakes = self.house.relay.poll_timeout();
+        self.house.restart();
+        assert_eq!(self.house.relay.snapshot(), before);
+        assert_eq!(self.house.relay.poll_timeout(), wakes);
+        self.check();
+    }
+
+    /// A client's packet arrives; what the server sends for it.
+    pub(crate) fn packet(&mut self, from: FiveTuple, packet: &Packet) -> Option<Sent> {
+        let client = Client {
+            tuple: from,
+            hand: from.remote.port() % 2,
+        };
+        let reaction = self.house.packet(self.now, client, &packet.bytes);
+        match &packet.meaning {
+            Meaning::Request(request) => Some(self.judge_answer(from, request, reaction)),
+            Meaning::Send(peer, words) => {
+                let due = self.model.send(self.now, from, *peer);
+                self.judge_arrival(due, words, reaction)
+            }
+            Meaning::OnChannel(number, words) => {
+                let due = self.model.send_on(self.now, from, *number);
+                self.compare_paths(client, packet, due, &reaction);
+                self.judge_arrival(due, words, reaction)
+            }
+        }
+    }
+
+    fn judge_answer(&mut self, from: FiveTuple, request: &Request, reaction: Reaction) -> Sent {
+        let Reaction::Answer(answer) = reaction else {
+            panic!("{request:?} was not answered: {reaction:?}");
+        };
+        let code = self.model.answer(self.now, from, request);
+        assert_eq!(kit::code(&answer), code, "{request:?}");
+        let message = Message::parse(&answer).expect("an answer");
+        assert_eq!(message.transaction_id(), request.transaction);
+        if code == 200 && matches!(request.ask, Ask::Allocate(_)) {
+            let mask = message.xor_relayed_address().expect("well-formed");
+            self.model
+                .note_mask(self.now, from, mask.expect("a mask address"));
+            let mapped = message.xor_mapped_address().expect("well-formed");
+            assert_eq!(mapped, Some(documentation(from.remote)));
+        }
+        self.reached.note(name(&request.ask), code);
+        self.check();
+        (from, answer)
+    }
+
+    fn judge_arrival(
+        &mut self,
+        due: Result<Arrival, DropReason>,
+        words: &[u8],
+        reaction: Reaction,
+    ) -> Option<Sent> {
+        match (due, reaction) {
+            (Ok(due), Reaction::Arrives(to, wire, path)) => {
+                assert_eq!(to.tuple, due.to, "the right receiver");
+                check_wire(&due, words, &wire);
+                self.reached.note("arrived", u16::from(path == Path::Table));
+                Some((to.tuple, wire))
+            }
+            (Err(due), Reaction::Dropped(reason)) => {
+                assert_eq!(reason, due);
+                self.reached.note(reason.as_str(), 0);
+                None
+            }
+            (due, reaction) => panic!("should be {due:?}, is {reaction:?}"),
+        }
+    }
+
+    /// The table has an entry exactly where channels lead both ways, and says what the relay says.
+    fn compare_paths(
+        &mut self,
+        client: Client,
+        packet: &Packet,
+        due: Result<Arrival, DropReason>,
+        reaction: &Reaction,
+    ) {
+        let circuit = due.is_ok_and(|due| due.channel.is_some());
+        let Reaction::Arrives(to, wire, path) = reaction else {
+            return;
+        };
+        assert_eq!(*path == Path::Table, circuit, "the fast path is complete");
+        if circuit {
+            let slow = self.house.by_relay(self.now, client, &packet.bytes);
+            assert_eq!(slow, Reaction::Arrives(*to, wire.clone(), Path::Relay));
+        }
+    }
+
+    /// Whose connections the relay wants closed.
+    pub(crate) fn take_cut(&mut self) -> Vec<FiveTuple> {
+        std::mem::take(&mut self.cut)
+    }
+
+    /// The whole state against the model.
+    fn check(&mut self) {
+        let mut cut = Vec::new();
+        for output in std::mem::take(&mut self.house.outputs) {
+            match output {
+                Output::InstallForward(key, forward) => {
+                    self.entries.insert(key, forward);
+                }
+                Output::RemoveForward(key) => {
+                    let known = self.entries.remove(&key);
+                    assert!(known.is_some(), "only what was installed is removed");
+                }
+                Output::Disconnect(client) => cut.push(client.tuple),
+                Output::Event(_) => {}
+            }
+        }
+        self.check_streams(cut);
+        self.check_entries();
+        assert_eq!(
+            self.house.relay.allocation_count(),
+            self.model.count(self.now)
+        );
+    }
+
+    /// A connection is cut off when its ticket is dead, and then always.
+    fn check_streams(&mut self, mut cut: Vec<FiveTuple>) {
+        let dead = |(_, ticket): &&(FiveTuple, Ticket)| !self.model.is_valid(self.now, ticket);
+        let mut due: Vec<_> = self
+            .streams
+            .iter()
+            .filter(dead)
+            .map(|(tuple, _)| *tuple)
+            .collect();
+        due.sort_unstable();
+        cut.sort_unstable();
+        assert_eq!(cut, due, "connections cut off");
+        if !cut.is_empty() {
+            self.reached.note("cut off", 0);
+        }
+        self.cut.extend(cut);
+        self.streams = self.model.streams(self.now);
+    }
+
+    fn check_entries(&self) {
+        let mut listed = BTreeMap::new();
+        self.house.relay.forwards(|key, forward| {
+            listed.insert(key, forward);
+        });
+        assert_eq!(listed, self.entries);
+        for table in &self.house.tables {
+            assert_eq!(table.len(), self.entries.len());
+        }
+        let circuits: BTreeMap<_, _> = self
+            .entries
+            .iter()
+            .map(|(key, forward)| {
+                let from = (key.tuple, key.channel.get());
+                (from, (forward.to.tuple, forward.channel.get()))
+            })
+            .collect();
+        assert_eq!(circuits, self.model.circuits(self.now));
+    }
+
+    /// When every ticket has run out nothing is left.
+    pub(crate) fn check_empty(&self) {
+        let relay = &self.house.relay;
+        assert_eq!(relay.allocation_count(), 0);
+        assert_eq!(relay.call_count(), 0);
+        assert_eq!(relay.poll_timeout(), None);
+        assert!(self.entries.is_empty());
+        let entries = self.house.tables.iter().map(ForwardTable::len);
+        assert_eq!(entries.sum::<usize>(), 0);
+    }
+}
+
+/// The words must be there, under the right name, and not a byte more.
+fn check_wire(due: &Arrival, words: &[u8], wire: &[u8]) {
+    let padding = words.len().next_multiple_of(4) - words.len();
+    if let Some(number) = due.channel {
+        let mut expected = kit::channel_data(number, words);
+        if due.to.transport.is_stream() {
+            expected.resize(expected.len() + padding, 0);
+        }
+        assert_eq!(wire, expected);
+        assert!(ChannelNumber::new(number).is_some());
+        return;
+    }
+    let message = Message::parse(wire).expect("a Data indication");
+    let kind = (message.class(), message.method());
+    assert_eq!(kind, (Class::Indication, Method::DATA));
+    assert_eq!(message.xor_peer_address(), Ok(Some(due.from)));
+    assert_eq!(message.data().map(|range| &wire[range]), Some(words));
+    assert_eq!(message.attributes().count(), 2);
+}
+
+fn documentation(remote: SocketAddr) -> SocketAddr {
+    let ip: IpAddr = match remote {
+        SocketAddr::V4(_) => [192, 0, 2, 1].into(),
+        SocketAddr::V6(_) => [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into(),
+    };
+    SocketAddr::new(ip, 9)
+}
+
+fn name(ask: &Ask) -> &'static str {
+    match ask {
+        Ask::Allocate(_) => "allocate",
+        Ask::Refresh(0) => "delete",
+        Ask::Refresh(_) => "refresh",
+        Ask::Permit(_) => "permission",
+        Ask::Bind(..) => "channel",
+    }
+}
