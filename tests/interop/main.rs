@@ -144,8 +144,8 @@ fn uclient_without_a_good_ticket_gets_nothing() {
     }
 }
 
-/// In indications: on channels the tool begins by binding one to the port above its peer's, "to
-/// screw the server", and gives up at the 403 that this is.
+/// In indications: on channels the tool begins by binding one to the port above its peer's, where
+/// nobody is, and gives up at the 403 that it gets.
 #[test]
 fn uclient_holds_a_call() {
     if !present() {
