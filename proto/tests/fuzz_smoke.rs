@@ -21,22 +21,22 @@ use stage::places::Dice;
 
 #[test]
 fn message() {
-    smoke("message", 60, message::run);
+    smoke("message", 200, message::run);
 }
 
 #[test]
 fn frames() {
-    smoke("frames", 60, frames::run);
+    smoke("frames", 200, frames::run);
 }
 
 #[test]
 fn relay() {
-    smoke("relay", 2, relay::run);
+    smoke("relay", 5, relay::run);
 }
 
 #[test]
 fn noninterference() {
-    smoke("noninterference", 1, noninterference::run);
+    smoke("noninterference", 3, noninterference::run);
 }
 
 /// Each file of the corpus as it is, and so many damaged copies.

@@ -191,6 +191,7 @@ fn assert_reached(reached: &Reached) {
         "guess",
         "cut off",
         "other families",
+        "clock set",
         "move",
     ];
     let ways = ways.map(|way| (way, 0));

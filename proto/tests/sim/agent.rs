@@ -300,8 +300,8 @@ impl Agent {
         }
     }
 
-    /// A packet came in that the server sent at `sent`.
-    pub(crate) fn hear(&mut self, now: Timestamp, sent: Timestamp, bytes: &[u8]) -> Heard {
+    /// A packet came in that the server sent at `sent`, in Unix seconds by its own clock.
+    pub(crate) fn hear(&mut self, now: Timestamp, sent: u64, bytes: &[u8]) -> Heard {
         if self.state != State::Awake {
             return Heard::Nothing;
         }
@@ -322,13 +322,7 @@ impl Agent {
         }
     }
 
-    fn be_challenged(
-        &mut self,
-        sent: Timestamp,
-        request: Request,
-        nonce: &[u8],
-        code: u16,
-    ) -> Heard {
+    fn be_challenged(&mut self, sent: u64, request: Request, nonce: &[u8], code: u16) -> Heard {
         self.phone.nonce = nonce.to_vec();
         self.nonce = Some(Issued {
             to: self.phone.tuple.remote.ip(),

@@ -38,7 +38,8 @@ pub(crate) enum Ask {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Issued {
     pub(crate) to: IpAddr,
-    pub(crate) at: Timestamp,
+    /// Unix seconds by the server's clock.
+    pub(crate) at: u64,
 }
 
 /// Where a packet comes out: at whom, from which mask address, on which channel if any.
@@ -54,6 +55,7 @@ pub(crate) struct Model {
     allocations: Vec<Allocation>,
     revoked: Vec<(CallId, Scope)>,
     quota: usize,
+    clock: WallClock,
 }
 
 struct Allocation {
@@ -73,11 +75,21 @@ impl Model {
             allocations: Vec::new(),
             revoked: Vec::new(),
             quota,
+            clock: WallClock::new(kit::START),
         }
     }
 
     pub(crate) fn revoke(&mut self, call: CallId, scope: Scope) {
         self.revoked.push((call, scope));
+    }
+
+    pub(crate) fn set_clock(&mut self, clock: WallClock) {
+        self.clock = clock;
+    }
+
+    /// Unix seconds.
+    pub(crate) fn time(&self, now: Timestamp) -> u64 {
+        self.clock.unix_secs(now)
     }
 
     pub(crate) fn disconnect(&mut self, tuple: FiveTuple) {
@@ -99,7 +111,7 @@ impl Model {
 
     /// Whether the ticket is good for anything.
     pub(crate) fn is_valid(&self, now: Timestamp, ticket: &Ticket) -> bool {
-        is_valid(&self.revoked, now, ticket)
+        is_valid(&self.revoked, self.time(now), ticket)
     }
 
     /// The answer's code, 200 for success.
@@ -107,7 +119,7 @@ impl Model {
         let Some(nonce) = request.nonce else {
             return 401;
         };
-        if nonce.to != from.remote.ip() || age(now, nonce.at) > Duration::from_secs(3600) {
+        if nonce.to != from.remote.ip() || !is_fresh(nonce.at, self.time(now)) {
             return 438;
         }
         if !self.is_valid(now, &request.ticket) {
@@ -130,9 +142,9 @@ impl Model {
     }
 
     fn bury(&mut self, now: Timestamp) {
-        let revoked = self.revoked.clone();
+        let (revoked, time) = (self.revoked.clone(), self.time(now));
         self.allocations
-            .retain(|it| now < it.ends && is_valid(&revoked, now, &it.ticket));
+            .retain(|it| now < it.ends && is_valid(&revoked, time, &it.ticket));
     }
 
     fn allocate(
@@ -154,7 +166,7 @@ impl Model {
             ticket: request.ticket,
             transaction: request.transaction,
             mask: None,
-            ends: now + granted(lifetime),
+            ends: self.granted(now, &request.ticket, lifetime),
             permissions: BTreeMap::new(),
             channels: BTreeMap::new(),
         });
@@ -179,8 +191,9 @@ impl Model {
                 200
             }
             Ask::Refresh(lifetime) => {
-                let own = self.at(now, from).expect("living");
-                own.ends = now + granted(*lifetime);
+                let ticket = self.living(now, from).expect("living").ticket;
+                let ends = self.granted(now, &ticket, *lifetime);
+                self.at(now, from).expect("living").ends = ends;
                 200
             }
             Ask::Permit(peers) => self.permit(now, from, peers),
@@ -292,6 +305,16 @@ impl Model {
         circuits
     }
 
+    /// At least ten minutes, at most an hour, and never past the ticket's end.
+    fn granted(&self, now: Timestamp, ticket: &Ticket, lifetime: u32) -> Timestamp {
+        let lifetime = Duration::from_secs(u64::from(lifetime)).clamp(10 * MINUTE, 60 * MINUTE);
+        (now + lifetime).min(self.ticket_end(ticket))
+    }
+
+    pub(crate) fn ticket_end(&self, ticket: &Ticket) -> Timestamp {
+        self.clock.timestamp(ticket.expires_at)
+    }
+
     fn live(&self, now: Timestamp) -> impl Iterator<Item = &Allocation> {
         self.allocations
             .iter()
@@ -323,24 +346,15 @@ impl Allocation {
     }
 }
 
-fn is_valid(revoked: &[(CallId, Scope)], now: Timestamp, ticket: &Ticket) -> bool {
+fn is_valid(revoked: &[(CallId, Scope)], time: u64, ticket: &Ticket) -> bool {
     let hit = |(call, scope): &(CallId, Scope)| {
         *call == ticket.call && scope.covers(ticket.party, ticket.device)
     };
-    now < ticket_end(ticket) && !revoked.iter().any(hit)
+    time < ticket.expires_at && !revoked.iter().any(hit)
 }
 
-pub(crate) fn ticket_end(ticket: &Ticket) -> Timestamp {
-    WallClock::new(kit::START).timestamp(ticket.expires_at)
-}
-
-/// At least ten minutes, at most an hour.
-fn granted(lifetime: u32) -> Duration {
-    Duration::from_secs(u64::from(lifetime)).clamp(10 * MINUTE, 60 * MINUTE)
-}
-
-/// A nonce counts time in steps of sixteen seconds of the wall clock.
-fn age(now: Timestamp, at: Timestamp) -> Duration {
-    let step = |time| WallClock::new(kit::START).unix_secs(time) / 16;
-    Duration::from_secs((step(now) - step(at)) * 16)
+/// An hour, counted in steps of sixteen seconds; and not from the future.
+fn is_fresh(issued: u64, time: u64) -> bool {
+    let age = (time / 16).checked_sub(issued / 16);
+    age.is_some_and(|age| age <= 3600 / 16)
 }

@@ -53,6 +53,8 @@ pub(crate) enum Happening {
     /// From then on so many of a hundred packets are lost.
     Weather(usize),
     Restart,
+    /// The server's clock is set to so many seconds later or earlier.
+    Clock(i64),
 }
 
 impl Plan {
@@ -158,7 +160,8 @@ fn happening(dice: &mut Dice, length: Duration, members: usize) -> (Duration, Ha
         8 => Happening::Crash(who),
         9 | 10 => Happening::Intrude(who, other),
         11 => revoke(dice),
-        12 | 13 => Happening::Weather([0, 5, 40, 100][dice.below(4)]),
+        12 => Happening::Weather([0, 5, 40, 100][dice.below(4)]),
+        13 => Happening::Clock([7, -7, 600, -4000][dice.below(4)]),
         _ => Happening::Restart,
     };
     (when, what)

@@ -14,8 +14,8 @@ use crate::stage::places::Dice;
 pub(crate) enum Event {
     /// A packet reaches the server.
     ToServer(FiveTuple, Packet),
-    /// A packet reaches a client's NAT; the server sent it at that time.
-    ToClient(FiveTuple, Timestamp, Vec<u8>),
+    /// A packet reaches a client's NAT; what time it was at the server then, in Unix seconds.
+    ToClient(FiveTuple, u64, Vec<u8>),
     /// The server learns that a TCP connection is gone.
     Closed(FiveTuple),
     /// An agent looks what is to be done.
@@ -65,9 +65,9 @@ impl Post {
         }
     }
 
-    pub(crate) fn carry_out(&mut self, now: Timestamp, to: FiveTuple, bytes: &[u8]) {
+    pub(crate) fn carry_out(&mut self, now: Timestamp, unix: u64, to: FiveTuple, bytes: &[u8]) {
         for time in self.deliveries(now, to, false) {
-            self.at(time, Event::ToClient(to, now, bytes.to_vec()));
+            self.at(time, Event::ToClient(to, unix, bytes.to_vec()));
         }
     }
 

@@ -10,7 +10,7 @@ use vizard_proto::config::Config;
 use vizard_proto::contract::{Command, DropReason, Output, Scope};
 use vizard_proto::forward::{Forward, ForwardKey, ForwardTable};
 use vizard_proto::stun::{Class, Message, Method};
-use vizard_proto::time::Timestamp;
+use vizard_proto::time::{Timestamp, WallClock};
 
 use super::agent::{Meaning, Packet};
 use super::model::{Arrival, Ask, Model, Request};
@@ -69,6 +69,16 @@ impl Referee {
         self.check();
     }
 
+    /// What the clock ends it ends as soon as the relay is woken, which it wants to be at once.
+    pub(crate) fn set_clock(&mut self, clock: WallClock) {
+        self.model.set_clock(clock);
+        let done = self.house.command(self.now, Command::SetClock(clock));
+        assert_eq!(done, Ok(()));
+        self.house.pass(self.now, self.now);
+        self.check();
+        self.reached.note("clock set", 0);
+    }
+
     pub(crate) fn revoke(&mut self, call: CallId, scope: Scope, until: u64) {
         self.command(Command::Revoke { call, scope, until });
     }
@@ -85,7 +95,8 @@ impl Referee {
         let before = self.house.relay.snapshot();
         let wakes = self.house.relay.poll_timeout();
         self.house.restart();
-        assert_eq!(self.house.relay.snapshot(), before);
+        let after = self.house.relay.snapshot();
+        assert!(after == before, "what is read back is what was written");
         assert_eq!(self.house.relay.poll_timeout(), wakes);
         self.check();
     }

@@ -7,10 +7,9 @@ use std::time::Duration;
 use vizard_proto::address::{FiveTuple, Transport};
 use vizard_proto::auth::ticket::CallId;
 use vizard_proto::contract::Command;
-use vizard_proto::time::Timestamp;
+use vizard_proto::time::{Timestamp, WallClock};
 
 use super::agent::{Agent, Heard, State};
-use super::model::ticket_end;
 use super::plan::{CALM, Happening, Plan};
 use super::post::{Event, Post};
 use super::referee::{Referee, Sent};
@@ -35,6 +34,8 @@ pub(crate) struct Town<'p> {
     /// How many addresses have been given out.
     addresses: u16,
     log: Log,
+    /// What Unix time it was in the beginning, as the server is told.
+    clock: u64,
     now: Timestamp,
     restarts: bool,
 }
@@ -60,6 +61,7 @@ impl<'p> Town<'p> {
             former: Vec::new(),
             addresses: 0,
             log: Log::new(),
+            clock: kit::START,
             now: Timestamp::ZERO,
             restarts,
         };
@@ -124,7 +126,9 @@ impl<'p> Town<'p> {
             }
         }
         self.check_reachability(calm, end);
-        let over = ticket_end_of(self.plan) + Duration::from_secs(3600);
+        let ends = self.plan.members.iter();
+        let last = ends.map(|member| self.referee.model.ticket_end(&member.ticket));
+        let over = last.max().expect("somebody") + Duration::from_secs(3600);
         self.referee.pass(over);
         self.referee.check_empty();
     }
@@ -151,7 +155,8 @@ impl<'p> Town<'p> {
     }
 
     fn send(&mut self, (to, bytes): Sent) {
-        self.post.carry_out(self.now, to, &bytes);
+        let unix = self.referee.model.time(self.now);
+        self.post.carry_out(self.now, unix, to, &bytes);
         self.log.push((self.now, to, bytes));
     }
 
@@ -178,7 +183,7 @@ impl<'p> Town<'p> {
     }
 
     /// A packet reaches a NAT, which passes it on if it still maps that address to somebody.
-    fn deliver(&mut self, to: FiveTuple, sent: Timestamp, bytes: &[u8]) {
+    fn deliver(&mut self, to: FiveTuple, sent: u64, bytes: &[u8]) {
         let Some(index) = self.agents.iter().position(|agent| agent.phone.tuple == to) else {
             return;
         };
@@ -240,6 +245,10 @@ impl<'p> Town<'p> {
                 self.referee.revoke(CallId([call; 16]), scope, until);
             }
             Happening::Weather(loss) => self.post.loss = loss,
+            Happening::Clock(secs) => {
+                self.clock = self.clock.saturating_add_signed(secs);
+                self.referee.set_clock(WallClock::new(self.clock));
+            }
             Happening::Restart if self.restarts => self.referee.restart(),
             Happening::Restart => {}
         }
@@ -345,9 +354,4 @@ impl<'p> Town<'p> {
             }
         }
     }
-}
-
-fn ticket_end_of(plan: &Plan) -> Timestamp {
-    let ends = plan.members.iter().map(|member| ticket_end(&member.ticket));
-    ends.max().expect("somebody")
 }

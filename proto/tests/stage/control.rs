@@ -5,6 +5,8 @@ use std::sync::Arc;
 use vizard_proto::auth::ticket::{CallId, TicketKey, TicketKeys};
 use vizard_proto::contract::{Command, Scope};
 
+use vizard_proto::time::WallClock;
+
 use super::cast::parts;
 use super::house::{Server, binding};
 use super::player::Player;
@@ -18,6 +20,11 @@ impl<S: Server> Player<'_, S> {
             Control::Open(call) => open(call),
             Control::Revoke(call, scope) => revoke(call, scope),
             Control::Policy(number) => self.policy(number),
+            Control::Clock(secs) => {
+                self.clock = self.clock.saturating_add_signed(secs);
+                self.record.reached.note("clock set", 0);
+                Command::SetClock(WallClock::new(self.clock))
+            }
             Control::Keys(forget) => {
                 self.keys += 1;
                 Command::SetTicketKeys(Arc::new(keys(self.keys, forget)))

@@ -74,6 +74,12 @@ impl House {
         if let Command::SetTicketKeys(keys) = &command {
             self.config.tickets = keys.clone();
         }
+        if let Command::SetClock(clock) = &command {
+            for gate in self.gates.iter_mut().flatten() {
+                gate.set_clock(*clock);
+            }
+            self.config.clock = *clock;
+        }
         let done = self.relay.handle_command(now, command);
         self.drain();
         done

@@ -33,6 +33,7 @@ pub fn play(
         record: Record::default(),
         step: 0,
         keys: 1,
+        clock: kit::START,
     };
     if !places.are_of_families_of(guesses[0]) || !places.are_of_families_of(guesses[1]) {
         player.record.reached.note("other families", 0);
@@ -55,6 +56,8 @@ pub(super) struct Player<'p, S> {
     step: usize,
     /// Which ticket key is in force.
     pub(super) keys: u8,
+    /// What Unix time it was in the beginning, as the server is told.
+    pub(super) clock: u64,
 }
 
 /// Peers that nobody may reach.

@@ -127,6 +127,8 @@ pub enum Control {
     Policy(u8),
     /// Rotates the ticket keys; true also forgets the old.
     Keys(bool),
+    /// The wall clock is set to so many seconds later or earlier.
+    Clock(i64),
 }
 
 /// Lines whose tickets let them meet.
@@ -285,6 +287,7 @@ impl Control {
                 Scope::Device(reader.below(3), reader.below(2)),
             ),
             6 if reader.flag() => Self::Revoke(reader.below(CALLS), Scope::Call),
+            6 if reader.flag() => Self::Clock([30, -30, 1300, -4000][reader.index(4)]),
             6 => Self::Keys(reader.one_in(4)),
             _ => Self::Policy(reader.below(255)),
         }
