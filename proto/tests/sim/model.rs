@@ -83,8 +83,11 @@ impl Model {
         self.revoked.push((call, scope));
     }
 
-    pub(crate) fn set_clock(&mut self, clock: WallClock) {
+    /// What has ended, by the old clock or the new one, does not live again.
+    pub(crate) fn set_clock(&mut self, now: Timestamp, clock: WallClock) {
+        self.bury(now);
         self.clock = clock;
+        self.bury(now);
     }
 
     /// Unix seconds.

@@ -71,7 +71,7 @@ impl Referee {
 
     /// What the clock ends it ends as soon as the relay is woken, which it wants to be at once.
     pub(crate) fn set_clock(&mut self, clock: WallClock) {
-        self.model.set_clock(clock);
+        self.model.set_clock(self.now, clock);
         let done = self.house.command(self.now, Command::SetClock(clock));
         assert_eq!(done, Ok(()));
         self.house.pass(self.now, self.now);
