@@ -67,7 +67,7 @@ impl Http {
             body.len()
         );
         for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            head += &[*name, ": ", *value, "\r\n"].concat();
         }
         head.push_str("\r\n");
         self.exchange(&[head.as_bytes(), body].concat())

@@ -25,8 +25,9 @@ pub fn ipv4(first: u8) -> IpAddr {
 
 /// An IPv6 address with zeros in the middle, so that it has several spellings.
 pub fn ipv6() -> IpAddr {
-    let [a, b, c, d] = [0, 16, 32, 48].map(|shift| (random() >> shift) as u16 | 0x1001);
-    Ipv6Addr::new(0xfd6b, a, b, 0, 0, c, d, random() as u16 | 0x2002).into()
+    let bits = u128::from(random()) << 64 | u128::from(random());
+    let rest = bits & 0x0000_0fff_0fff_0000_0000_0fff_0fff_0fff;
+    Ipv6Addr::from_bits(0xfd6b_1000_2000_0000_0000_3000_4000_5000 | rest).into()
 }
 
 /// What people and programs are called in one life.

@@ -231,7 +231,7 @@ impl<'p> Life<'p> {
             400
         );
         assert_eq!(
-            self.send(&http, "POST", "/v1/calls", &[b' '; 70_000])
+            self.send(&http, "POST", "/v1/calls", &vec![b' '; 70_000])
                 .status,
             413
         );

@@ -2,11 +2,13 @@
 //! nowhere else. No address may come out of it, in any notation: not in its log, metrics, answers,
 //! output or state; nor may names where they have no business.
 //!
-//! Four raw bytes are there by chance now and then: in `n` random bytes, for `c` canaries in four
-//! forms each, the expectation is `4cn / 2^32`. With about 30 canaries and 50 KiB of identifiers,
-//! hashes and tickets per life that is one life in 700, counting base64 and hexadecimal. So a life
-//! in which only such forms were found is lived again with other canaries: a leak is there again,
-//! and twice by chance is one in 500,000. All other forms are longer, and count at once.
+//! Four bytes may be like an address by chance. A life brings forth about 45 KB that can't be
+//! guessed (compressed size: tickets, identifiers, hashes), which are read in some 5 ways (raw,
+//! base64 at four offsets, hexadecimal), for 4 canaries in 4 byte orders: 45,000 * 5 * 16 / 2^32,
+//! one life in about 1,200. So a life in which nothing but such forms was found is lived again with
+//! other canaries. What leaks is there again; that chance strikes twice in one of the 18 lives of a
+//! run happens in one run of 80,000. Every other form is longer than 32 bits or is text that random
+//! bytes do not make, and counts at once.
 
 #![allow(unreachable_pub)] // Nobody is outside of a test.
 

@@ -94,7 +94,7 @@ fn planted(word: &str) -> [String; 3] {
     [
         format!("2026-11-22T04:56:17Z INFO vizard: from={word} call opened"),
         format!("{{\"peer\":\"{word}\",\"port\":40000}}"),
-        format!("{}\n{word}\n{}", CLEAN, CLEAN),
+        format!("{CLEAN}\n{word}\n{CLEAN}"),
     ]
 }
 

@@ -118,31 +118,45 @@ fn tells_of(ip: Ipv6Addr, canary: IpAddr) -> bool {
 
 /// Patterns by their first two bytes.
 struct Index {
-    by_start: HashMap<[u8; 2], Vec<(usize, Vec<u8>, &'static str, bool)>>,
+    patterns: Vec<Wanted>,
+    by_start: HashMap<[u8; 2], Vec<usize>>,
     /// Which first two bytes any pattern has: most places are passed by this alone.
     starts: Vec<bool>,
+}
+
+struct Wanted {
+    bytes: Vec<u8>,
+    canary: usize,
+    notation: &'static str,
+    by_chance: bool,
 }
 
 impl Index {
     fn new(forms: &[Forms], part: impl Fn(&Forms) -> &Vec<Pattern>) -> Self {
         let mut index = Self {
+            patterns: Vec::new(),
             by_start: HashMap::new(),
             starts: vec![false; 1 << 16],
         };
         for (canary, forms) in forms.iter().enumerate() {
             for pattern in part(forms) {
-                let start = [pattern.bytes[0], pattern.bytes[1]];
-                index.starts[usize::from(u16::from_be_bytes(start))] = true;
-                let entry = (
-                    canary,
-                    pattern.bytes.clone(),
-                    pattern.notation,
-                    pattern.by_chance,
-                );
-                index.by_start.entry(start).or_default().push(entry);
+                index.add(canary, pattern);
             }
         }
         index
+    }
+
+    fn add(&mut self, canary: usize, pattern: &Pattern) {
+        let start = [pattern.bytes[0], pattern.bytes[1]];
+        self.starts[usize::from(u16::from_be_bytes(start))] = true;
+        let same = self.by_start.entry(start).or_default();
+        same.push(self.patterns.len());
+        self.patterns.push(Wanted {
+            bytes: pattern.bytes.clone(),
+            canary,
+            notation: pattern.notation,
+            by_chance: pattern.by_chance,
+        });
     }
 
     fn search(&self, text: &[u8], hits: &mut Vec<Hit>) {
@@ -151,13 +165,13 @@ impl Index {
             if !self.starts[usize::from(u16::from_be_bytes(start))] {
                 continue;
             }
-            for (canary, bytes, notation, by_chance) in &self.by_start[&start] {
-                if text[at..].starts_with(bytes) {
+            for wanted in self.by_start[&start].iter().map(|it| &self.patterns[*it]) {
+                if text[at..].starts_with(&wanted.bytes) {
                     hits.push(Hit {
-                        canary: *canary,
-                        notation,
+                        canary: wanted.canary,
+                        notation: wanted.notation,
                         at,
-                        by_chance: *by_chance,
+                        by_chance: wanted.by_chance,
                     });
                 }
             }

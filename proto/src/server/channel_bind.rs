@@ -44,10 +44,7 @@ impl Relay {
         number: ChannelNumber,
         peer: SocketAddr,
     ) -> Result<(), ErrorCode> {
-        let allocation = self
-            .allocations
-            .get(&id)
-            .ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
+        let allocation = self.living(id)?;
         match (allocation.channel(number), allocation.channel_to(peer)) {
             (Some(channel), _) if channel.peer != peer => Err(ErrorCode::BAD_REQUEST),
             (_, Some(channel)) if channel.number != number => Err(ErrorCode::BAD_REQUEST),

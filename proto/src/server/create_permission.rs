@@ -57,10 +57,7 @@ impl Relay {
         id: AllocationId,
         ip: IpAddr,
     ) -> Result<(), ErrorCode> {
-        let allocation = self
-            .allocations
-            .get(&id)
-            .ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
+        let allocation = self.living(id)?;
         if allocation.permits(now, ip) {
             return Ok(());
         }
@@ -80,10 +77,7 @@ impl Relay {
         id: AllocationId,
         peer: SocketAddr,
     ) -> Result<(), ErrorCode> {
-        let allocation = self
-            .allocations
-            .get(&id)
-            .ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
+        let allocation = self.living(id)?;
         let bound = allocation.channel_to(peer);
         if bound.is_some_and(|channel| now < channel.expires_at) {
             return Ok(());

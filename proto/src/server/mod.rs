@@ -281,6 +281,12 @@ impl Relay {
         }
     }
 
+    fn living(&self, id: AllocationId) -> Result<&Allocation, ErrorCode> {
+        self.allocations
+            .get(&id)
+            .ok_or(ErrorCode::ALLOCATION_MISMATCH)
+    }
+
     /// Plain STUN Binding (RFC 8489 section 12), by the `answer_binding` rule.
     fn binding(
         &mut self,

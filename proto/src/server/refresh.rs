@@ -31,10 +31,7 @@ impl Relay {
                 ..Success::default()
             });
         }
-        let allocation = self
-            .allocations
-            .get(&id)
-            .ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
+        let allocation = self.living(id)?;
         let lifetime = self.lifetime(now, wanted, allocation.ticket_ends_at);
         if let Some(allocation) = self.allocations.get_mut(&id) {
             allocation.expires_at = now + lifetime;
