@@ -60,6 +60,10 @@ fn values_out_of_range_and_contradictions_are_refused() {
             "v.toml:2:20: `relay.public_addresses`",
         ),
         (
+            "[relay]\nudp = [\"0.0.0.0:3478\"]\ntcp = []\npublic_addresses = [\"2001:db8::6\"]\n",
+            "v.toml:4:20: `relay.public_addresses`: nothing listens for 2001:db8::6",
+        ),
+        (
             "[masking]\npool_v4 = \"\"\npool_v6 = \"\"\n",
             "v.toml:2:11: `masking.pool_v4`: both",
         ),

@@ -177,6 +177,47 @@ fn a_reload_takes_all_of_a_good_file_and_nothing_of_a_broken_one() {
     assert_eq!(node.stop(), Some(0));
 }
 
+/// A masked call without a URL is none: werift gathers its own addresses, whatever it is told.
+#[test]
+fn no_reload_leaves_clients_without_a_url() {
+    let mut node = Node::start(QUIET);
+    let create = ["create", "--party", "alice,bob", "--json"];
+    let before = node.call(&create).1;
+    let unreachable = QUIET.replace("[relay]", "[relay]\npublic_addresses = [\"2001:db8::6\"]");
+    // By the file alone it would do: it asks for another listener, which holds from the next start.
+    let elsewhere = unreachable.replacen("127.0.0.1:0", "[::1]:0", 1);
+    for (config, reason) in [
+        (unreachable, "nothing listens for 2001:db8::6"),
+        (elsewhere, "this node does not listen on IPv6"),
+    ] {
+        std::fs::write(node.config(), config).expect("written");
+        node.signal(Signal::SIGHUP);
+        let line = node.logged("not reloaded");
+        assert!(line.contains(reason), "{line}");
+        let (code, after, err) = node.call(&create);
+        assert_eq!(code, 0, "{err}");
+        let urls = |call: &str| {
+            let call: serde_json::Value = serde_json::from_str(call).expect("JSON");
+            call["parties"]["alice"]["rtc_configuration"]["iceServers"][0]["urls"].clone()
+        };
+        assert_eq!(
+            urls(&after),
+            urls(&before),
+            "the old addresses are in force"
+        );
+    }
+    assert_eq!(node.stop(), Some(0));
+}
+
+#[test]
+fn addresses_that_nothing_serves_are_refused_before_anything_starts() {
+    let error = refused(&QUIET.replace("[relay]", "[relay]\npublic_addresses = [\"2001:db8::6\"]"));
+    assert!(
+        error.contains("v.toml:2:20: `relay.public_addresses`: nothing listens for"),
+        "{error}"
+    );
+}
+
 #[test]
 fn the_api_may_be_a_unix_socket() {
     let folder = tempfile::tempdir().expect("a temporary directory");

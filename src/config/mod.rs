@@ -17,7 +17,7 @@ pub use limits::Limits;
 pub use problem::ConfigError;
 pub use sections::{
     AnswerBinding, CallableBy, Control, FastPath, Log, Masking, Policy, Relay, Reveal, Ringing,
-    Store,
+    Store, family,
 };
 pub use value::{Listen, Maybe, Period};
 

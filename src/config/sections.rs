@@ -106,15 +106,49 @@ impl Relay {
         s.unserved("tls", &no_list());
         s.unserved("dtls", &no_list());
         s.finish();
-        if read.udp.is_empty() && read.tcp.is_empty() {
+        read.check(document);
+        read
+    }
+
+    fn check(&self, document: &mut Document<'_>) {
+        if self.udp.is_empty() && self.tcp.is_empty() {
             document.conflict(
                 "relay.udp",
                 "no listener at all",
                 "name one in relay.udp or relay.tcp",
             );
+        } else if let Some(ip) = self.unserved_address(self.udp.iter().chain(&self.tcp)) {
+            document.conflict(
+                "relay.public_addresses",
+                &format!("nothing listens for {ip}, so clients would be given no URL with it"),
+                &format!(
+                    "remove the address, or listen on {} in relay.udp or relay.tcp",
+                    family(ip)
+                ),
+            );
         }
-        read
     }
+
+    /// The first public address that no URL can name, because none of `listeners` has its family.
+    pub fn unserved_address<'a>(
+        &self,
+        listeners: impl Iterator<Item = &'a SocketAddr> + Clone,
+    ) -> Option<IpAddr> {
+        if !self.host_name.is_empty() {
+            return None;
+        }
+        let served = |ip: &&IpAddr| {
+            listeners
+                .clone()
+                .any(|listener| listener.is_ipv4() == ip.is_ipv4())
+        };
+        self.public_addresses.iter().find(|ip| !served(ip)).copied()
+    }
+}
+
+/// The name of an address's family.
+pub fn family(ip: IpAddr) -> &'static str {
+    if ip.is_ipv4() { "IPv4" } else { "IPv6" }
 }
 
 fn all_different(listeners: &[SocketAddr]) -> bool {

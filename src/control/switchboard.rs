@@ -28,7 +28,7 @@ use crate::telemetry::Metrics;
 use refusals::{forgotten, not_answered, refused, time_to_live};
 use upkeep::log_end;
 
-pub(super) use refusals::because;
+pub(super) use refusals::{because, reachable};
 
 /// Calls read from the store at a time.
 const PAGE: usize = 500;
@@ -44,7 +44,8 @@ pub struct Live {
     pub api_keys: ApiKeys,
     /// The keys of the tickets; the relay has the same.
     pub tickets: Arc<TicketKeys>,
-    /// Where the relay is reached: `turn:HOST:PORT?transport=udp` and the like, best first.
+    /// Where the relay is reached: `turn:HOST:PORT?transport=udp` and the like, best first. While
+    /// there is none, nobody is given a ticket.
     pub ice_urls: Vec<String>,
     /// How many calls the relay takes.
     pub calls_limit: usize,
@@ -152,7 +153,9 @@ impl Switchboard {
         if self.draining.load(Ordering::Relaxed) {
             return Err(Problem::new(Kind::NotReady, "The node is being drained."));
         }
-        if self.relay.open_calls() >= self.live().calls_limit {
+        let live = self.live();
+        reachable(&live).map_err(|problem| Problem::new(Kind::NotReady, problem.detail))?;
+        if self.relay.open_calls() >= live.calls_limit {
             return Err(Problem::new(
                 Kind::NotReady,
                 "The node has no room for another call.",
@@ -187,6 +190,7 @@ impl Switchboard {
             let detail = "The node is being drained; open the call on another.";
             return Err(Problem::new(Kind::CannotMask, detail));
         }
+        reachable(&self.live())?;
         let call = self.propose(wanted, decided)?;
         self.admit(&call, &call.tickets())?;
         let done = once.map(|once| (once.key, self.now_done(once, call.id)));

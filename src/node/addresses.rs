@@ -3,8 +3,9 @@
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::StartError;
 use crate::config::Relay;
 
 /// More detected addresses than this are not handed out: every one of them is an allocation that
@@ -27,6 +28,14 @@ pub(super) struct Reach {
     pub(super) urls: Vec<String>,
     /// Whether nobody but this machine can use them.
     pub(super) only_loopback: bool,
+}
+
+/// Whether each address that clients are to be given is one that these listeners serve.
+pub(super) fn check(relay: &Relay, listeners: &Listeners) -> Result<(), StartError> {
+    match relay.unserved_address(listeners.udp.iter().chain(&listeners.tcp)) {
+        Some(ip) => Err(StartError::unserved_address(ip)),
+        None => Ok(()),
+    }
 }
 
 /// What clients of a node with these settings and listeners are told.
@@ -80,12 +89,7 @@ fn in_url(ip: &IpAddr) -> String {
 /// The addresses at which `listeners` can be reached on a machine with these `interfaces`.
 fn detected(listeners: &Listeners, interfaces: &[IpAddr]) -> Vec<IpAddr> {
     let mut found = BTreeSet::new();
-    for listener in listeners
-        .udp
-        .iter()
-        .chain(&listeners.tcp)
-        .map(SocketAddr::ip)
-    {
+    for listener in listeners_all(listeners) {
         if listener.is_unspecified() {
             let family = interfaces
                 .iter()
@@ -100,17 +104,22 @@ fn detected(listeners: &Listeners, interfaces: &[IpAddr]) -> Vec<IpAddr> {
         found.retain(|ip| is_global(*ip) || listeners_name(listeners, *ip));
     }
     if found.is_empty() {
-        found.insert(Ipv4Addr::LOCALHOST.into());
+        let loopback = listeners_all(listeners).map(|listener| match listener {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+        found.extend(loopback);
     }
     found.into_iter().take(MOST_DETECTED).collect()
 }
 
 fn listeners_name(listeners: &Listeners, ip: IpAddr) -> bool {
-    listeners
-        .udp
-        .iter()
-        .chain(&listeners.tcp)
-        .any(|listener| listener.ip() == ip)
+    listeners_all(listeners).any(|listener| listener == ip)
+}
+
+fn listeners_all(listeners: &Listeners) -> impl Iterator<Item = IpAddr> {
+    let all = listeners.udp.iter().chain(&listeners.tcp);
+    all.map(SocketAddr::ip)
 }
 
 /// Whether the internet may reach the address: not private, shared, or unique local.
@@ -195,7 +204,12 @@ mod tests {
 
     #[test]
     fn without_any_address_there_is_loopback_and_a_warning() {
-        assert_eq!(detected(&everywhere(), &[]), ips(&["127.0.0.1"]));
+        assert_eq!(detected(&everywhere(), &[]), ips(&["127.0.0.1", "::1"]));
+        let ipv6 = Listeners {
+            udp: vec![parsed("[::]:3478")],
+            tcp: Vec::new(),
+        };
+        assert_eq!(detected(&ipv6, &ips(&["192.0.2.7"])), ips(&["::1"]));
         let relay = Relay {
             public_addresses: ips(&["127.0.0.1"]),
             ..Relay::default()

@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use vizard_proto::contract::CommandError;
 
+use crate::config;
 use crate::control::store::StoreError;
 use crate::control::{ServeError, keys::KeyFileError};
 use crate::dataplane;
@@ -17,6 +19,16 @@ impl StartError {
     pub(super) fn threads(error: &io::Error) -> Self {
         Self(format!(
             "can't start threads: {error}\n  help: raise the limit on processes (ulimit -u)"
+        ))
+    }
+
+    /// A public address that no URL can name, because nothing listens on its family.
+    pub(super) fn unserved_address(ip: IpAddr) -> Self {
+        let family = config::family(ip);
+        Self(format!(
+            "relay.public_addresses names {ip}, but this node does not listen on {family}: clients \
+             would be given no URL with it\n  help: remove the address, or listen on {family} in \
+             relay.udp or relay.tcp, which hold from the next start on"
         ))
     }
 

@@ -80,6 +80,7 @@ pub fn start(config: &Config, state: StateDirectory) -> Result<Node, StartError>
         tcp: workers.tcp().to_vec(),
     };
 
+    addresses::check(&config.relay, &listeners)?;
     let live = settings::live(config, &listeners, &secrets.ticket_keys, api_keys);
     warn_of_exposure(config, &listeners);
     let mut node = Node {
@@ -159,6 +160,7 @@ impl Node {
         let waiting = settings::waiting_for_restart(&self.config, config);
         let mut next = self.config.clone();
         settings::take_over(&mut next, config);
+        addresses::check(&next.relay, &self.listeners)?;
         let live = settings::live(&next, &self.listeners, &ticket_keys, api_keys);
         let tickets = Arc::clone(&live.tickets);
         // The relay verifies with the new keys before anybody can be given a ticket under them.

@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 use vizard::control::policy::{Policy, Reveal, Ringing};
+use vizard::control::switchboard::Live;
 use vizard_proto::auth::ticket::Ticket;
 
-use crate::harness::{NOW, Node, Told, call_id, path, relay_server, username};
+use crate::harness::{NOW, Node, Told, call_id, live, path, relay_server, username};
 
 /// The example of the interface description.
 fn example() -> Value {
@@ -393,4 +394,27 @@ async fn a_node_that_is_drained_takes_no_calls_and_keeps_those_it_has() {
         .await;
     assert_eq!(answer.expect(200)["route"], "direct");
     node.delete(&path(&call)).await.expect(200);
+}
+
+/// What a masked party gets without a URL is no relay: werift then gathers its own addresses.
+#[tokio::test]
+async fn without_a_url_nobody_is_given_a_ticket() {
+    let node = Node::start().await;
+    let unreachable = Live {
+        ice_urls: Vec::new(),
+        ..live(Policy::default())
+    };
+    node.switchboard().reload(unreachable);
+    node.relay.told();
+    node.get("/readyz").await.problem(503, "not-ready");
+    let answer = node.post("/v1/calls", &example()).await;
+    answer.problem(503, "cannot-mask");
+    assert_eq!(node.relay.told(), [], "nothing was opened");
+    let calls = node.get("/v1/calls").await.expect(200);
+    assert_eq!(calls["calls"], json!([]));
+    node.post("/v1/decisions", &example()).await.expect(200);
+
+    node.switchboard().reload(live(Policy::default()));
+    node.get("/readyz").await.expect(200);
+    node.post("/v1/calls", &example()).await.expect(201);
 }

@@ -72,7 +72,7 @@ pub(super) async fn open(
     let call = api
         .work(move |switchboard| switchboard.open(wanted, once))
         .await?;
-    let view = api.render(|renderer| renderer.opened(&call));
+    let view = api.hand_out(|renderer| renderer.opened(&call))?;
     let location = [(header::LOCATION, format!("/v1/calls/{}", view.id))];
     Ok((StatusCode::CREATED, location, axum::Json(view)).into_response())
 }

@@ -23,7 +23,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::problem::{Kind, Problem};
-use super::switchboard::Switchboard;
+use super::switchboard::{self, Switchboard};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::code_label;
 use view::{CallView, Renderer};
@@ -77,6 +77,20 @@ impl Api {
                 "This is a bug; the request can be tried again.",
             ))
         })
+    }
+
+    /// Renders a call with the tickets that open it. A party that is given a ticket and no URL would gather its
+    /// own addresses (werift does, whatever its ICE policy says), so there is no such answer.
+    fn hand_out(
+        &self,
+        render: impl FnOnce(&Renderer<'_>) -> CallView,
+    ) -> Result<CallView, Problem> {
+        let live = self.switchboard.live();
+        switchboard::reachable(&live)?;
+        Ok(render(&Renderer {
+            live: &live,
+            node: &self.node,
+        }))
     }
 
     fn render(&self, render: impl FnOnce(&Renderer<'_>) -> CallView) -> CallView {

@@ -1,6 +1,6 @@
 //! Why something can't be done, in the API's words.
 
-use super::Wanted;
+use super::{Live, Wanted};
 use crate::control::calls::AnswerError;
 use crate::control::policy::{self, Decision, Policy};
 use crate::control::problem::{Because, Kind, Problem};
@@ -19,6 +19,15 @@ pub(in crate::control) fn because<'a>(
             rule: reason.rule,
         })
         .collect()
+}
+
+/// Whether there is a URL to hand out. A masked call without one would be no masked call.
+pub(in crate::control) fn reachable(live: &Live) -> Result<(), Problem> {
+    if live.ice_urls.is_empty() {
+        let detail = "The node has no address that clients could be given; its log says why.";
+        return Err(Problem::new(Kind::CannotMask, detail));
+    }
+    Ok(())
 }
 
 pub(super) fn time_to_live(policy: &Policy, wanted: &Wanted) -> Result<u32, Problem> {
