@@ -36,6 +36,7 @@ pub(crate) struct Allocation {
     pub(crate) expires_at: Timestamp,
     /// When the ticket runs out, and every session with it.
     pub(crate) ticket_ends_at: Timestamp,
+    /// Ordered by their IP addresses.
     pub(crate) permissions: Vec<Permission>,
     pub(crate) channels: Vec<Channel>,
     /// Where this allocation stands in the relay's timers.
@@ -71,10 +72,6 @@ impl Masks {
     pub(crate) fn iter(&self) -> impl Iterator<Item = SocketAddr> + use<> {
         [self.v4, self.v6].into_iter().flatten()
     }
-
-    pub(crate) fn has_ip(&self, ip: IpAddr) -> bool {
-        self.iter().any(|address| address.ip() == ip)
-    }
 }
 
 /// Leave to receive from an IP address (RFC 8656 section 2.3). Kept by IP as the RFC has it;
@@ -96,21 +93,41 @@ pub(crate) struct Channel {
 }
 
 impl Allocation {
-    pub(crate) fn permits(&self, now: Timestamp, ip: IpAddr) -> bool {
-        self.permissions
-            .iter()
-            .any(|permission| permission.ip == ip && now < permission.expires_at)
+    /// Whether the client agrees to exchange packets with `peer`: it holds a permission for the IP
+    /// address or a channel bound to the transport address. A channel outlives the permission that
+    /// came with it, and there are clients that renew nothing but channels.
+    pub(crate) fn consents(&self, now: Timestamp, peer: SocketAddr) -> bool {
+        self.permits(now, peer.ip())
+            || self
+                .channel_to(peer)
+                .is_some_and(|channel| now < channel.expires_at)
+    }
+
+    fn permits(&self, now: Timestamp, ip: IpAddr) -> bool {
+        self.permission(ip)
+            .is_ok_and(|index| now < self.permissions[index].expires_at)
     }
 
     pub(crate) fn permit(&mut self, ip: IpAddr, expires_at: Timestamp) {
-        match self
-            .permissions
-            .iter_mut()
-            .find(|permission| permission.ip == ip)
-        {
-            Some(permission) => permission.expires_at = expires_at,
-            None => self.permissions.push(Permission { ip, expires_at }),
+        match self.permission(ip) {
+            Ok(index) => self.permissions[index].expires_at = expires_at,
+            Err(index) => self
+                .permissions
+                .insert(index, Permission { ip, expires_at }),
         }
+    }
+
+    /// Where the permission for `ip` is, or where it would have its place.
+    pub(crate) fn permission(&self, ip: IpAddr) -> Result<usize, usize> {
+        self.permissions
+            .binary_search_by_key(&ip, |permission| permission.ip)
+    }
+
+    /// Every IP address that the client has consented to, some of them twice.
+    pub(crate) fn consented(&self) -> impl Iterator<Item = IpAddr> {
+        let permissions = self.permissions.iter().map(|permission| permission.ip);
+        let channels = self.channels.iter().map(|channel| channel.peer.ip());
+        permissions.chain(channels)
     }
 
     pub(crate) fn channel(&self, number: ChannelNumber) -> Option<&Channel> {

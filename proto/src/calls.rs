@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::ticket::{CallId, Ticket};
@@ -13,6 +14,8 @@ use crate::hash::{self, Map};
 pub(crate) struct Call {
     /// Its parties' allocations.
     pub(crate) members: Vec<AllocationId>,
+    /// Who of them has a mask address with that IP address, in order.
+    places: Vec<(IpAddr, AllocationId)>,
     pub(crate) revoked: Vec<Scope>,
     usernames: Vec<String>,
     /// Whether it takes one of the node's places.
@@ -56,6 +59,38 @@ impl Calls {
 
     pub(crate) fn members(&self, id: CallId) -> &[AllocationId] {
         self.calls.get(&id).map_or(&[], |call| &call.members)
+    }
+
+    /// The members that have a mask address with this IP address.
+    pub(crate) fn members_at(
+        &self,
+        id: CallId,
+        ip: IpAddr,
+    ) -> impl Iterator<Item = AllocationId> + '_ {
+        let places = self.calls.get(&id).map_or(&[][..], |call| &call.places);
+        let start = places.partition_point(|(other, _)| *other < ip);
+        places[start..]
+            .iter()
+            .take_while(move |(other, _)| *other == ip)
+            .map(|(_, member)| *member)
+    }
+
+    /// A member has been given a mask address.
+    pub(crate) fn settle(&mut self, id: CallId, ip: IpAddr, member: AllocationId) {
+        if let Some(call) = self.calls.get_mut(&id)
+            && let Err(index) = call.places.binary_search(&(ip, member))
+        {
+            call.places.insert(index, (ip, member));
+        }
+    }
+
+    /// A member has given a mask address back.
+    pub(crate) fn unsettle(&mut self, id: CallId, ip: IpAddr, member: AllocationId) {
+        if let Some(call) = self.calls.get_mut(&id)
+            && let Ok(index) = call.places.binary_search(&(ip, member))
+        {
+            call.places.remove(index);
+        }
     }
 
     pub(crate) fn is_revoked(&self, ticket: &Ticket) -> bool {

@@ -37,6 +37,14 @@ impl MaskPool {
         }
     }
 
+    /// Whether `ip` lies in one of the pools, taken or not.
+    pub(crate) fn contains(&self, ip: IpAddr) -> bool {
+        match ip {
+            IpAddr::V4(ip) => self.pool_v4.is_some_and(|pool| pool.contains(&ip)),
+            IpAddr::V6(ip) => self.pool_v6.is_some_and(|pool| pool.contains(&ip)),
+        }
+    }
+
     /// A random free address for `owner`; `None` when the pool is as good as full.
     pub(crate) fn assign(
         &mut self,

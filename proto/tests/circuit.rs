@@ -3,6 +3,7 @@
 
 mod kit;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use kit::{Phone, Reaction, World, channel_data, circuit, code, config, pair, tcp, ticket, udp};
@@ -119,12 +120,22 @@ fn binding_request() -> Vec<u8> {
 #[test]
 fn permissions_ignore_the_port_and_channels_do_not() {
     let mut world = World::new();
-    let [(mut a, _), (_, mask_b)] = pair(&mut world);
+    let [(mut a, mask_a), (mut b, mask_b)] = pair(&mut world);
     let mut other_port = mask_b;
     other_port.set_port(mask_b.port() ^ 1);
-    assert_eq!(a.permit(&mut world, other_port), 200);
-    assert_eq!(a.bind(&mut world, 0x4001, other_port), 403);
-    assert_eq!(a.bind(&mut world, 0x4001, mask_b), 200);
+    assert_eq!(b.permit(&mut world, mask_a), 200);
+    assert_eq!(a.bind(&mut world, 0x4001, other_port), 200);
+    let lost = a.send_on(&mut world, 0x4001, b"x");
+    assert_eq!(lost, Reaction::Dropped(DropReason::ForeignPeer));
+    let arrives = |reaction| matches!(reaction, Reaction::Arrives(to, _) if to == b.tuple);
+    assert!(
+        arrives(a.send(&mut world, mask_b, b"x")),
+        "the permission that came with the channel is for the IP address"
+    );
+    world.pass(Duration::from_secs(301));
+    assert_eq!(b.permit(&mut world, mask_a), 200);
+    let lost = a.send(&mut world, mask_b, b"x");
+    assert_eq!(lost, Reaction::Dropped(DropReason::NoPermission));
 }
 
 #[test]
@@ -137,9 +148,14 @@ fn devices_of_one_party_do_not_meet() {
     };
     let mut a2 = Phone::new(udp("198.51.100.10:5001"), &second);
     let mask_a2 = a2.allocate(&mut world);
-    assert_eq!(a.permit(&mut world, mask_a2), 403);
-    assert_eq!(a2.permit(&mut world, mask_a), 403);
-    assert_eq!(a.permit(&mut world, mask_a), 403, "oneself");
+    for (phone, peer) in [(&mut a, mask_a2), (&mut a2, mask_a)] {
+        assert_eq!(phone.bind(&mut world, 0x4001, peer), 200);
+    }
+    assert!(world.table.is_empty());
+    for (phone, peer) in [(&a, mask_a2), (&a2, mask_a), (&a, mask_a)] {
+        let lost = phone.send(&mut world, peer, b"x");
+        assert_eq!(lost, Reaction::Dropped(DropReason::ForeignPeer));
+    }
 }
 
 #[test]
@@ -197,38 +213,82 @@ fn revocation_cuts_at_once_and_for_good() {
 }
 
 #[test]
-fn permissions_and_channels_end_by_the_clock() {
+fn permissions_end_by_the_clock() {
     let mut world = World::new();
-    let [(mut a, mask_a), (mut b, mask_b)] = circuit(&mut world);
-    world.pass(Duration::from_secs(290));
-    assert_eq!(a.permit(&mut world, mask_b), 200);
-    world.pass(Duration::from_secs(15));
-    assert!(world.table.is_empty(), "b's permission has run out");
-    assert_eq!(
-        a.send_on(&mut world, 0x4001, b"x"),
-        Reaction::Dropped(DropReason::NotPermittedByPeer)
-    );
-    assert_eq!(b.permit(&mut world, mask_a), 200);
-    assert_eq!(world.table.len(), 2, "the channels still live");
-    assert_eq!(a.refresh(&mut world, 3600), 200);
-    assert_eq!(b.refresh(&mut world, 3600), 200);
-    world.pass(Duration::from_secs(290));
+    let [(mut a, mask_a), (mut b, mask_b)] = pair(&mut world);
     for (phone, mask) in [(&mut a, mask_b), (&mut b, mask_a)] {
         assert_eq!(phone.permit(&mut world, mask), 200);
     }
-    world.pass(Duration::from_secs(10));
-    assert!(world.table.is_empty(), "the channels have run out");
+    world.pass(Duration::from_secs(290));
+    assert_eq!(a.permit(&mut world, mask_b), 200);
+    world.pass(Duration::from_secs(15));
+    assert_eq!(
+        a.send(&mut world, mask_b, b"x"),
+        Reaction::Dropped(DropReason::NotPermittedByPeer)
+    );
+    assert_eq!(b.permit(&mut world, mask_a), 200);
+    world.pass(Duration::from_secs(290));
+    assert_eq!(
+        a.send(&mut world, mask_b, b"x"),
+        Reaction::Dropped(DropReason::NoPermission)
+    );
+}
+
+#[test]
+fn channels_are_consent_for_as_long_as_they_live() {
+    let mut world = World::new();
+    let [(mut a, mask_a), (mut b, mask_b)] = circuit(&mut world);
+    let arrives = |reaction| matches!(reaction, Reaction::Arrives(..));
+    world.pass(Duration::from_secs(590));
+    assert_eq!(world.table.len(), 2, "both permissions ran out at 300 s");
+    assert!(arrives(a.send_on(&mut world, 0x4001, b"x")));
+    assert!(arrives(a.send(&mut world, mask_b, b"x")));
+    for phone in [&mut a, &mut b] {
+        assert_eq!(phone.refresh(&mut world, 3600), 200);
+    }
+    assert_eq!(b.bind(&mut world, 0x4002, mask_a), 200);
+    world.pass(Duration::from_secs(15));
+    assert!(world.table.is_empty(), "a's channel has run out");
     assert_eq!(
         a.send_on(&mut world, 0x4001, b"x"),
         Reaction::Dropped(DropReason::NoChannel)
+    );
+    assert_eq!(
+        b.send_on(&mut world, 0x4002, b"x"),
+        Reaction::Dropped(DropReason::NotPermittedByPeer)
     );
     assert_eq!(
         a.bind(&mut world, 0x4003, mask_b),
         200,
         "the peer is free for another channel"
     );
+    assert_eq!(world.table.len(), 2);
     world.pass(Duration::from_secs(3600));
     assert_eq!(world.relay.allocation_count(), 0);
+}
+
+/// One mask IP address for all: a channel to one peer's port is a permission for every peer there.
+#[test]
+fn a_channel_renews_the_permission_of_every_peer_at_its_address() {
+    let mut settings = config();
+    settings.masking.pool_v4 = Some("198.18.0.0/32".parse().expect("a network"));
+    let mut world = World::with(settings);
+    let [(mut a, mask_a), (_, mask_b)] = pair(&mut world);
+    let mut c = Phone::new(udp("198.51.102.30:7000"), &ticket(1, 2));
+    c.allocate(&mut world);
+    for _ in 0..2 {
+        assert_eq!(a.bind(&mut world, 0x4001, mask_b), 200);
+        assert_eq!(c.permit(&mut world, mask_a), 200);
+        let heard = c.send(&mut world, mask_a, b"x");
+        assert!(matches!(heard, Reaction::Arrives(to, _) if to == a.tuple));
+        world.pass(Duration::from_secs(301));
+        assert_eq!(c.permit(&mut world, mask_a), 200);
+        let lost = c.send(&mut world, mask_a, b"x");
+        assert_eq!(lost, Reaction::Dropped(DropReason::NotPermittedByPeer));
+        for phone in [&mut a, &mut c] {
+            assert_eq!(phone.refresh(&mut world, 3600), 200);
+        }
+    }
 }
 
 #[test]
@@ -314,22 +374,49 @@ fn a_stream_is_cut_off_when_its_call_ends_and_not_when_its_client_leaves() {
     assert_eq!(world.cut_off, [a.tuple]);
 }
 
+/// What is answered depends on nothing but the asking client's own state: not on whether anybody is
+/// there, or in which call.
 #[test]
-fn a_renewed_permission_may_outlive_its_peer() {
+fn permissions_and_channels_are_had_for_every_mask_address() {
     let mut world = World::new();
-    let [(mut a, _), (mut b, mask_b)] = circuit(&mut world);
+    let [(mut a, mask_a), (mut b, mask_b)] = circuit(&mut world);
+    let mut stranger = Phone::new(udp("198.51.102.1:1000"), &ticket(2, 0));
+    let foreign = stranger.allocate(&mut world);
     assert_eq!(b.refresh(&mut world, 0), 200);
-    assert_eq!(
-        a.permit(&mut world, mask_b),
-        200,
-        "with the others in one request"
-    );
+    let free: Vec<SocketAddr> = ["198.18.0.0:1", "198.19.255.255:65535", "198.18.0.1:0"]
+        .map(|address| address.parse().expect("an address"))
+        .to_vec();
+    let all = [free, vec![foreign, mask_a, mask_b]].concat();
+    for (peer, number) in all.iter().zip(0x4100..) {
+        assert_eq!(a.permit(&mut world, *peer), 200, "{peer}");
+        if *peer != mask_b {
+            assert_eq!(a.bind(&mut world, number, *peer), 200, "{peer}");
+        }
+        let lost = a.send(&mut world, *peer, b"x");
+        assert_eq!(lost, Reaction::Dropped(DropReason::ForeignPeer), "{peer}");
+    }
+    assert_eq!(a.bind(&mut world, 0x4001, mask_b), 200, "renewed");
+    assert!(world.table.is_empty());
+}
+
+/// Signalling may be faster than the other's Allocate.
+#[test]
+fn what_was_permitted_before_the_peer_came_holds_when_it_does() {
+    let mut future = World::new();
+    let [_, (_, mask_b)] = pair(&mut future);
+    let mut world = World::new();
+    let mut a = Phone::new(udp("198.51.100.10:5000"), &ticket(1, 0));
+    let mask_a = a.allocate(&mut world);
     assert_eq!(a.bind(&mut world, 0x4001, mask_b), 200);
-    let lost = a.send_on(&mut world, 0x4001, b"x");
-    assert_eq!(lost, Reaction::Dropped(DropReason::ForeignPeer));
-    world.pass(Duration::from_secs(601));
-    a.allocate(&mut world);
-    assert_eq!(a.permit(&mut world, mask_b), 403, "but not be had anew");
+    let mut b = Phone::new(udp("198.51.101.20:6000"), &ticket(1, 1));
+    assert_eq!(b.allocate(&mut world), mask_b, "the same seed");
+    assert_eq!(b.permit(&mut world, mask_a), 200);
+    let Reaction::Arrives(to, _) = a.send_on(&mut world, 0x4001, b"x") else {
+        panic!("it did not arrive");
+    };
+    assert_eq!(to, b.tuple);
+    assert_eq!(b.bind(&mut world, 0x4002, mask_a), 200);
+    assert_eq!(world.table.len(), 2);
 }
 
 #[test]

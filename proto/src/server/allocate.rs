@@ -120,6 +120,9 @@ impl Relay {
         self.allocations.insert(id, allocation);
         self.by_tuple.insert(from.tuple, id);
         self.calls.join(&ticket, id);
+        for mask in masks.iter() {
+            self.calls.settle(ticket.call, mask.ip(), id);
+        }
         self.watch(id);
         self.watch_call(ticket.call);
         self.outputs

@@ -24,16 +24,14 @@ impl Relay {
         let number = message.channel_number()?.and_then(ChannelNumber::new);
         let number = number.ok_or(ErrorCode::BAD_REQUEST)?;
         let peer = message.xor_peer_address()?.ok_or(ErrorCode::BAD_REQUEST)?;
-        self.check_exact_peer(now, id, peer)?;
+        self.check_peer(id, peer.ip())?;
         self.check_binding(id, number, peer)?;
-        self.check_room(id, usize::from(self.needs_place(id, peer.ip())))?;
+        self.check_room(id, &[peer.ip()])?;
         if let Some(allocation) = self.allocations.get_mut(&id) {
             bind(allocation, now, number, peer);
         }
         self.watch(id);
-        if let Some(other) = self.masks.owner(peer) {
-            self.sync_pair(now, id, other);
-        }
+        self.sync_circuits_to(now, id, &[peer.ip()]);
         Ok(Success::default())
     }
 

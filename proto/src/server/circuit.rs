@@ -1,15 +1,20 @@
 //! Circuits: the only thing that lets two parties exchange packets.
 //!
 //! Two allocations form a pair when their tickets name the same call and different parties. A
-//! packet passes from one to the other while both hold a permission for the other's mask address.
-//! Where both have bound a channel to each other as well, a forwarding entry is given to the hands.
+//! packet passes from one to the other while each consents to the other: by a permission for the
+//! other's mask IP address, or by a channel bound to its mask address. Where both have bound a
+//! channel to each other, a forwarding entry is given to the hands.
+//!
+//! Since consent is mutual, whatever leads to an allocation comes from somebody whom it has
+//! consented to: its own permissions and channels, with the call's index of who is at which IP
+//! address, find every entry that a change can concern.
 
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
 use super::Relay;
 use crate::address::Family;
-use crate::allocation::{Allocation, Channel};
+use crate::allocation::{Allocation, Channel, Masks};
 use crate::auth::ticket::CallId;
 use crate::contract::{AllocationId, Output};
 use crate::forward::{Forward, ForwardKey};
@@ -21,52 +26,42 @@ pub(super) fn may_meet(one: &Allocation, other: &Allocation) -> bool {
 }
 
 impl Relay {
-    /// The allocations of the other parties of the call.
-    pub(super) fn neighbours<'a>(
-        &'a self,
-        allocation: &'a Allocation,
-    ) -> impl Iterator<Item = &'a Allocation> {
-        self.calls
-            .members(allocation.ticket.call)
-            .iter()
-            .filter_map(|id| self.allocations.get(id))
-            .filter(|other| may_meet(allocation, other))
-    }
-
     /// Brings the forwarding entries between two allocations, in both directions, into line with
     /// the permissions and channels that hold now.
-    pub(super) fn sync_pair(&mut self, now: Timestamp, one: AllocationId, other: AllocationId) {
-        self.sync_channels(now, one, other);
-        self.sync_channels(now, other, one);
-    }
-
-    /// The same for an allocation and all of its neighbours.
-    pub(super) fn sync_circuits(&mut self, now: Timestamp, id: AllocationId) {
-        for other in self.fellows(id) {
-            self.sync_pair(now, id, other);
+    fn sync_pair(&mut self, now: Timestamp, one: AllocationId, other: AllocationId) {
+        let masks = |id| {
+            self.allocations
+                .get(&id)
+                .map_or_else(Masks::default, |allocation| allocation.masks)
+        };
+        let (own, theirs) = (masks(one), masks(other));
+        for mask in theirs.iter() {
+            self.sync_channel(now, one, mask);
+        }
+        for mask in own.iter() {
+            self.sync_channel(now, other, mask);
         }
     }
 
-    /// The same for an allocation and those neighbours that have a mask address with one of `ips`.
+    /// The same for an allocation and those members of its call that have a mask address with one
+    /// of `ips`.
     pub(super) fn sync_circuits_to(&mut self, now: Timestamp, id: AllocationId, ips: &[IpAddr]) {
-        for other in self.fellows(id) {
-            let named = self.allocations.get(&other);
-            if named.is_some_and(|other| ips.iter().any(|ip| other.masks.has_ip(*ip))) {
+        let Some(allocation) = self.allocations.get(&id) else {
+            return;
+        };
+        let call = allocation.ticket.call;
+        for ip in ips {
+            for other in self.members_at(call, *ip, id) {
                 self.sync_pair(now, id, other);
             }
         }
     }
 
-    /// Everybody else's allocations in the same call.
-    fn fellows(&self, id: AllocationId) -> Vec<AllocationId> {
-        let Some(allocation) = self.allocations.get(&id) else {
-            return Vec::new();
-        };
-        let members = self.calls.members(allocation.ticket.call);
-        members
-            .iter()
-            .copied()
-            .filter(|member| *member != id)
+    /// The members of the call at that IP address, but for `except`.
+    fn members_at(&self, call: CallId, ip: IpAddr, except: AllocationId) -> Vec<AllocationId> {
+        self.calls
+            .members_at(call, ip)
+            .filter(|member| *member != except)
             .collect()
     }
 
@@ -85,43 +80,44 @@ impl Relay {
         }
     }
 
-    /// Takes out the entries of a call's remaining members that lead to mask addresses which
-    /// nobody has any more. One look at each, however many allocations have just ended.
-    pub(super) fn cut_circuits_to_nobody(&mut self, call: CallId) {
-        for id in self.calls.members(call).to_vec() {
-            let Some(allocation) = self.allocations.get(&id) else {
-                continue;
-            };
-            let leads_nowhere = |channel: &Channel| {
-                channel.forward.is_some() && self.masks.owner(channel.peer).is_none()
-            };
-            let orphans: Vec<usize> = allocation
-                .channels
-                .iter()
-                .enumerate()
-                .filter_map(|(index, channel)| leads_nowhere(channel).then_some(index))
-                .collect();
-            for index in orphans {
-                self.set_forward(id, index, None);
+    /// Takes out the entries that lead to `dropped`, a mask address that `last_owner` has just
+    /// lost. Only whoever it had consented to can have one.
+    pub(super) fn cut_circuits_to(&mut self, dropped: SocketAddr, last_owner: &Allocation) {
+        for ip in last_owner.consented() {
+            let call = last_owner.ticket.call;
+            let members: Vec<_> = self.calls.members_at(call, ip).collect();
+            for member in members {
+                self.cut_channel(member, dropped);
             }
         }
     }
 
-    /// Compares the entry of each channel from `id` towards `other` with the one it should have.
-    fn sync_channels(&mut self, now: Timestamp, id: AllocationId, other: AllocationId) {
-        let (Some(from), Some(to)) = (self.allocations.get(&id), self.allocations.get(&other))
+    fn cut_channel(&mut self, id: AllocationId, peer: SocketAddr) {
+        let leads_there = |channel: &Channel| channel.peer == peer && channel.forward.is_some();
+        let index = self
+            .allocations
+            .get(&id)
+            .and_then(|allocation| allocation.channels.iter().position(leads_there));
+        if let Some(index) = index {
+            self.set_forward(id, index, None);
+        }
+    }
+
+    /// Compares the entry of the channel from `id` to `peer` with the one that it should have.
+    fn sync_channel(&mut self, now: Timestamp, id: AllocationId, peer: SocketAddr) {
+        let Some(from) = self.allocations.get(&id) else {
+            return;
+        };
+        let Some(index) = from
+            .channels
+            .iter()
+            .position(|channel| channel.peer == peer)
         else {
             return;
         };
-        let changes: Vec<_> = from
-            .channels
-            .iter()
-            .enumerate()
-            .filter(|(_, channel)| to.masks.iter().any(|mask| mask == channel.peer))
-            .map(|(index, channel)| (index, self.wanted_forward(now, id, from, channel)))
-            .filter(|(index, wanted)| from.channels[*index].forward != *wanted)
-            .collect();
-        for (index, wanted) in changes {
+        let channel = &from.channels[index];
+        let wanted = self.wanted_forward(now, id, from, channel);
+        if channel.forward != wanted {
             self.set_forward(id, index, wanted);
         }
     }
@@ -154,8 +150,8 @@ impl Relay {
     ) -> Option<(SocketAddr, &Allocation)> {
         let own = from.masks.of(Family::of(peer.ip()))?;
         let to = self.allocations.get(&self.masks.owner(peer)?)?;
-        let permitted = from.permits(now, peer.ip()) && to.permits(now, own.ip());
-        (may_meet(from, to) && permitted).then_some((own, to))
+        let agreed = from.consents(now, peer) && to.consents(now, own);
+        (may_meet(from, to) && agreed).then_some((own, to))
     }
 
     fn set_forward(&mut self, id: AllocationId, index: usize, wanted: Option<Forward>) {

@@ -1,7 +1,11 @@
 //! CreatePermission (RFC 8656 section 10).
+//!
+//! A permission is had for any address of the pools, whoever holds it or nobody: an answer that
+//! depended on that would tell when another party's device wakes up. What flows is decided per
+//! pair when a packet comes.
 
 use alloc::vec::Vec;
-use core::net::{IpAddr, SocketAddr};
+use core::net::IpAddr;
 
 use super::answer::Success;
 use super::{ErrorCode, Relay};
@@ -22,19 +26,19 @@ impl Relay {
         login: &Login,
     ) -> Result<Success, ErrorCode> {
         let id = self.allocation_of(from, login)?;
+        let allocation = self.living(id)?;
         let mut ips = Vec::new();
         for peer in message.xor_peer_addresses() {
             let ip = peer?.ip();
-            self.check_peer(now, id, ip)?;
-            if !ips.contains(&ip) {
-                ips.push(ip);
-            }
+            self.check_reachable(allocation, ip)?;
+            ips.push(ip);
         }
+        ips.sort_unstable();
+        ips.dedup();
         if ips.is_empty() {
             return Err(ErrorCode::BAD_REQUEST);
         }
-        let fresh = ips.iter().filter(|ip| self.needs_place(id, **ip)).count();
-        self.check_room(id, fresh)?;
+        self.check_room(id, &ips)?;
         if let Some(allocation) = self.allocations.get_mut(&id) {
             for ip in &ips {
                 allocation.permit(*ip, now + PERMISSION_LIFETIME);
@@ -45,79 +49,37 @@ impl Relay {
         Ok(Success::default())
     }
 
-    /// Whether `ip` is one that the allocation may deal with: a mask address of another party of
-    /// its call. Permissions are per IP, so the port does not matter here; whether a packet may
-    /// pass is decided per pair when it comes.
-    ///
-    /// A permission that still lives may be renewed though its peer has left: clients renew all of
-    /// theirs in one request, which must not fail because one peer of a group is gone.
-    pub(super) fn check_peer(
-        &self,
-        now: Timestamp,
-        id: AllocationId,
-        ip: IpAddr,
-    ) -> Result<(), ErrorCode> {
+    pub(super) fn check_peer(&self, id: AllocationId, ip: IpAddr) -> Result<(), ErrorCode> {
+        self.check_reachable(self.living(id)?, ip)
+    }
+
+    /// 403 for what is no mask address at all, 443 for a family that the allocation has no mask
+    /// address of.
+    fn check_reachable(&self, allocation: &Allocation, ip: IpAddr) -> Result<(), ErrorCode> {
+        if !self.masks.contains(ip) {
+            return Err(ErrorCode::FORBIDDEN);
+        }
+        match allocation.masks.of(Family::of(ip)) {
+            Some(_) => Ok(()),
+            None => Err(ErrorCode::FAMILY_MISMATCH),
+        }
+    }
+
+    /// Whether there is room for permissions to all of `ips`, which are different ones.
+    pub(super) fn check_room(&self, id: AllocationId, ips: &[IpAddr]) -> Result<(), ErrorCode> {
+        let most = self.config.limits.permissions;
+        if ips.len() > most {
+            return Err(ErrorCode::INSUFFICIENT_CAPACITY);
+        }
         let allocation = self.living(id)?;
-        if allocation.permits(now, ip) {
-            return Ok(());
-        }
-        if self
-            .neighbours(allocation)
-            .any(|other| other.masks.has_ip(ip))
-        {
-            return has_family(allocation, ip);
-        }
-        Err(ErrorCode::FORBIDDEN)
-    }
-
-    /// As [`Self::check_peer`], for the one transport address that a channel is bound to.
-    pub(super) fn check_exact_peer(
-        &self,
-        now: Timestamp,
-        id: AllocationId,
-        peer: SocketAddr,
-    ) -> Result<(), ErrorCode> {
-        let allocation = self.living(id)?;
-        let bound = allocation.channel_to(peer);
-        if bound.is_some_and(|channel| now < channel.expires_at) {
-            return Ok(());
-        }
-        let known = self
-            .neighbours(allocation)
-            .any(|other| other.masks.iter().any(|address| address == peer));
-        if known {
-            has_family(allocation, peer.ip())
-        } else {
-            Err(ErrorCode::FORBIDDEN)
-        }
-    }
-
-    /// Whether a permission for `ip` would be one more.
-    pub(super) fn needs_place(&self, id: AllocationId, ip: IpAddr) -> bool {
-        self.allocations.get(&id).is_none_or(|allocation| {
-            allocation
-                .permissions
-                .iter()
-                .all(|permission| permission.ip != ip)
-        })
-    }
-
-    pub(super) fn check_room(&self, id: AllocationId, more: usize) -> Result<(), ErrorCode> {
-        let used = self
-            .allocations
-            .get(&id)
-            .map_or(0, |allocation| allocation.permissions.len());
-        if used + more > self.config.limits.permissions {
+        let fresh = ips
+            .iter()
+            .filter(|ip| allocation.permission(**ip).is_err())
+            .count();
+        // What is held may be renewed though the limit was lowered meanwhile.
+        if fresh > 0 && allocation.permissions.len() + fresh > most {
             return Err(ErrorCode::INSUFFICIENT_CAPACITY);
         }
         Ok(())
-    }
-}
-
-/// 443 for a peer of a family that the allocation has no mask address of.
-fn has_family(allocation: &Allocation, ip: IpAddr) -> Result<(), ErrorCode> {
-    match allocation.masks.of(Family::of(ip)) {
-        Some(_) => Ok(()),
-        None => Err(ErrorCode::FAMILY_MISMATCH),
     }
 }

@@ -37,11 +37,20 @@ impl Relay {
         if allocation.expires_at <= now {
             return self.end(id, EndReason::Expired);
         }
-        allocation
-            .permissions
-            .retain(|permission| now < permission.expires_at);
+        let channels = allocation.channels.iter();
+        let mut ended: Vec<_> = channels
+            .filter(|channel| channel.expires_at <= now)
+            .map(|channel| channel.peer.ip())
+            .collect();
+        allocation.permissions.retain(|permission| {
+            let lives = now < permission.expires_at;
+            if !lives {
+                ended.push(permission.ip);
+            }
+            lives
+        });
         // Entries must be taken out of the hands before their channels are forgotten.
-        self.sync_circuits(now, id);
+        self.sync_circuits_to(now, id, &ended);
         if let Some(allocation) = self.allocations.get_mut(&id) {
             allocation
                 .channels

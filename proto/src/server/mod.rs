@@ -13,6 +13,7 @@ mod snapshot;
 pub use snapshot::SnapshotError;
 
 use alloc::collections::{BTreeSet, VecDeque};
+use core::net::SocketAddr;
 
 use crate::address::{Client, FiveTuple};
 use crate::allocation::Allocation;
@@ -334,27 +335,21 @@ impl Relay {
                 scope.covers(allocation.ticket.party, allocation.ticket.device)
             });
             if hit {
-                self.remove(id, EndReason::Revoked);
+                self.end(id, EndReason::Revoked);
             }
         }
-        self.cut_circuits_to_nobody(call);
     }
 
     /// Deletes an allocation and everything that points to it, at once.
     fn end(&mut self, id: AllocationId, reason: EndReason) {
-        if let Some(call) = self.remove(id, reason) {
-            self.cut_circuits_to_nobody(call);
-        }
-    }
-
-    /// Deletes an allocation; its call, whose other members' entries are still to be looked after.
-    fn remove(&mut self, id: AllocationId, reason: EndReason) -> Option<CallId> {
-        let allocation = self.allocations.remove(&id)?;
+        let Some(allocation) = self.allocations.remove(&id) else {
+            return;
+        };
         self.timers
             .remove(&(allocation.deadline, Timer::Allocation(id)));
         self.by_tuple.remove(&allocation.client.tuple);
         for address in allocation.masks.iter() {
-            self.masks.release(address);
+            self.release(id, &allocation, address);
         }
         self.cut_own_circuits(&allocation);
         let client = allocation.client;
@@ -378,7 +373,14 @@ impl Relay {
                 device,
                 reason,
             }));
-        Some(call)
+    }
+
+    /// Puts a mask address back, and takes out what led to it.
+    fn release(&mut self, id: AllocationId, last_owner: &Allocation, address: SocketAddr) {
+        self.masks.release(address);
+        self.calls
+            .unsettle(last_owner.ticket.call, address.ip(), id);
+        self.cut_circuits_to(address, last_owner);
     }
 
     /// Moves an allocation's timer to its next deadline.

@@ -1,5 +1,6 @@
 //! Refresh (RFC 8656 section 8).
 
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::answer::Success;
@@ -76,13 +77,13 @@ impl Relay {
         let Some(allocation) = self.allocations.get_mut(&id) else {
             return;
         };
-        let call = allocation.ticket.call;
-        let dropped = allocation.masks.of(family);
+        let Some(dropped) = allocation.masks.of(family) else {
+            return;
+        };
         allocation.masks.set(family, None);
-        if let Some(address) = dropped {
-            self.masks.release(address);
-        }
-        self.sync_circuits(now, id);
-        self.cut_circuits_to_nobody(call);
+        let allocation = allocation.clone();
+        self.release(id, &allocation, dropped);
+        let ips: Vec<_> = allocation.consented().collect();
+        self.sync_circuits_to(now, id, &ips);
     }
 }

@@ -128,7 +128,7 @@ impl Relay {
             .and_then(|id| self.allocations.get(&id));
         match (to, from.masks.of(Family::of(peer.ip()))) {
             (Some(to), Some(_)) if may_meet(from, to) => {
-                if from.permits(now, peer.ip()) {
+                if from.consents(now, peer) {
                     DropReason::NotPermittedByPeer
                 } else {
                     DropReason::NoPermission

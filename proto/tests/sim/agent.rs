@@ -341,12 +341,12 @@ impl Agent {
             (200, ask) => return self.succeed(now, &ask, answer),
             (437, Ask::Allocate(_)) | (441, _) => return Heard::NeedsSocket,
             (437, _) => self.lose_allocation(),
-            (403, Ask::Permit(peers)) if peers.len() > 1 => {
+            (443, Ask::Permit(peers)) if peers.len() > 1 => {
                 let single = peers.into_iter().map(|peer| Ask::Permit(vec![peer]));
                 self.queue.extend(single);
             }
-            (403, Ask::Permit(peers)) => self.peers.retain(|peer| !peers.contains(&peer.mask)),
-            (403, Ask::Bind(_, mask)) => self.peers.retain(|peer| peer.mask != mask),
+            (443, Ask::Permit(peers)) => self.peers.retain(|peer| !peers.contains(&peer.mask)),
+            (443, Ask::Bind(_, mask)) => self.peers.retain(|peer| peer.mask != mask),
             (400, Ask::Bind(_, mask)) => self.bind_another(mask),
             (486, Ask::Allocate(_)) => self.retry_at = now + Duration::from_secs(30),
             (code, ask) => panic!("{code} to {ask:?}"),

@@ -205,16 +205,9 @@ impl Model {
     }
 
     fn permit(&mut self, now: Timestamp, from: FiveTuple, peers: &[SocketAddr]) -> u16 {
-        // What lives may be renewed, whether the peer does or not.
-        let known = |peer: &SocketAddr| {
-            let own = self.living(now, from).expect("living");
-            own.permits(now, peer.ip())
-                || self
-                    .others(now, from)
-                    .any(|other| other.mask.is_some_and(|mask| mask.ip() == peer.ip()))
-        };
-        if !peers.iter().all(known) {
-            return 403;
+        let refusals = peers.iter().map(|peer| self.refusal(now, from, *peer));
+        if let Some(code) = refusals.flatten().next() {
+            return code;
         }
         let own = self.at(now, from).expect("living");
         for peer in peers {
@@ -223,12 +216,19 @@ impl Model {
         200
     }
 
+    /// Only mask addresses are peers, and only of the family that the sender has one of.
+    fn refusal(&self, now: Timestamp, from: FiveTuple, peer: SocketAddr) -> Option<u16> {
+        let own = self.living(now, from).expect("living").mask;
+        match own.expect("answered") {
+            _ if !in_pool(peer.ip()) => Some(403),
+            mask if mask.is_ipv4() != peer.is_ipv4() => Some(443),
+            _ => None,
+        }
+    }
+
     fn bind(&mut self, now: Timestamp, from: FiveTuple, number: u16, peer: SocketAddr) -> u16 {
-        let own = self.living(now, from).expect("living");
-        let bound = |(to, until): &(SocketAddr, Timestamp)| *to == peer && now < *until;
-        let known = self.others(now, from).any(|other| other.mask == Some(peer));
-        if !known && !own.channels.values().any(bound) {
-            return 403;
+        if let Some(code) = self.refusal(now, from, peer) {
+            return code;
         }
         let own = self.at(now, from).expect("living");
         let clash = own
@@ -256,10 +256,10 @@ impl Model {
             .find(|other| other.mask == Some(peer))
             .ok_or(DropReason::ForeignPeer)?;
         let mask = own.mask.expect("answered");
-        if !own.permits(now, peer.ip()) {
+        if !own.consents(now, peer) {
             return Err(DropReason::NoPermission);
         }
-        if !to.permits(now, mask.ip()) {
+        if !to.consents(now, mask) {
             return Err(DropReason::NotPermittedByPeer);
         }
         let back = to
@@ -344,8 +344,20 @@ impl Model {
 }
 
 impl Allocation {
-    fn permits(&self, now: Timestamp, ip: IpAddr) -> bool {
-        self.permissions.get(&ip).is_some_and(|until| now < *until)
+    /// By a permission for the IP address or a channel to that very address.
+    fn consents(&self, now: Timestamp, peer: SocketAddr) -> bool {
+        let permitted = self.permissions.get(&peer.ip());
+        let mut bound = self.channels.values();
+        permitted.is_some_and(|until| now < *until)
+            || bound.any(|(to, until)| *to == peer && now < *until)
+    }
+}
+
+/// Mask addresses are out of 198.18.0.0/15 and 2001:2::/48, held by anybody or not.
+fn in_pool(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => matches!(ip.octets(), [198, 18 | 19, ..]),
+        IpAddr::V6(ip) => matches!(ip.segments(), [0x2001, 2, 0, ..]),
     }
 }
 
