@@ -374,6 +374,8 @@ impl Policy {
 pub struct Control {
     /// Where it listens.
     pub listen: Listen,
+    /// Names that a Host header may have on a loopback listener, beside localhost and addresses.
+    pub host_names: Vec<String>,
     /// File of API keys; empty: one key, generated in the state directory.
     pub api_keys_file: PathBuf,
 }
@@ -383,6 +385,7 @@ impl Default for Control {
         let listen = Listen::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
         Self {
             listen,
+            host_names: Vec::new(),
             api_keys_file: PathBuf::new(),
         }
     }
@@ -398,6 +401,12 @@ impl Control {
                 d.listen,
                 "ADDRESS:PORT, for example 127.0.0.1:8080, or unix:/path/of/the/socket",
                 |_| true,
+            ),
+            host_names: s.key(
+                "host_names",
+                d.host_names,
+                "a list of host names without ports, such as [\"relay.example\"]",
+                |names: &Vec<String>| names.iter().all(|name| is_host_name(name)),
             ),
             api_keys_file: s.key(
                 "api_keys_file",

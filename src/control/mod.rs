@@ -115,7 +115,7 @@ pub async fn serve(
     let listener = Listener::bind(&listen).await?;
     let address = listener.address().unwrap_or(listen);
     let (stop, stopped) = watch::channel(false);
-    let router = api::router(Arc::clone(&switchboard), &node, metrics);
+    let router = api::router(Arc::clone(&switchboard), &node, &address, metrics);
     let tasks = vec![
         tokio::spawn(listener.serve(router, stopped.clone())),
         tokio::spawn(tick(Arc::clone(&switchboard), stopped.clone())),

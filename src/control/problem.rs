@@ -128,6 +128,10 @@ macro_rules! kinds {
 kinds! {
     /// Not JSON, or cut off.
     InvalidJson = 400 "invalid-json" "The body is not JSON",
+    /// What came is not HTTP.
+    BadRequest = 400 "bad-request" "This is no HTTP request",
+    /// The `Host` header is missing, there twice, or names no host.
+    InvalidHost = 400 "invalid-host" "The Host header can't be used",
     /// The `Idempotency-Key` is empty, too long, or no text.
     InvalidIdempotencyKey = 400 "invalid-idempotency-key" "The Idempotency-Key can't be used",
     /// No key, or one that is not known.
@@ -152,14 +156,20 @@ kinds! {
     CallForgotten = 410 "call-forgotten" "The call of this request is over and forgotten",
     /// The body is too large.
     BodyTooLarge = 413 "body-too-large" "The body is too large",
+    /// The request's target is too long.
+    UriTooLong = 414 "uri-too-long" "The URL is too long",
     /// The body is not declared to be JSON.
     UnsupportedMediaType = 415 "unsupported-media-type" "The body must be application/json",
+    /// The `Host` header names another machine.
+    Misdirected = 421 "misdirected-request" "This node does not go by that name",
     /// The JSON is not what this takes.
     InvalidRequest = 422 "invalid-request" "The request can't be understood",
     /// The request names a static party.
     StaticPartyUnavailable = 422 "static-party-unavailable" "Static parties are not available",
     /// The key was used for another request.
     IdempotencyKeyReused = 422 "idempotency-key-reused" "The Idempotency-Key was used before",
+    /// The headers are too many or too long.
+    HeadTooLarge = 431 "header-fields-too-large" "The headers are too large",
     /// Our mistake.
     Internal = 500 "internal" "Something went wrong inside",
     /// The relay can't take the call, and it is never made without.

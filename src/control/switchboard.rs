@@ -47,6 +47,8 @@ pub struct Live {
     /// Where the relay is reached: `turn:HOST:PORT?transport=udp` and the like, best first. While
     /// there is none, nobody is given a ticket.
     pub ice_urls: Vec<String>,
+    /// Names that clients may call this node by, beside its addresses and `localhost`.
+    pub host_names: Vec<String>,
     /// How many calls the relay takes.
     pub calls_limit: usize,
     /// Most kilobits of payload per second that a call may ask for one allocation; 0 is no limit.

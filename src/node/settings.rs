@@ -80,9 +80,20 @@ pub(super) fn live(
         api_keys,
         tickets: ticket_keys(stored_keys),
         ice_urls: addresses::reach(&config.relay, listeners).urls,
+        host_names: host_names(config),
         calls_limit: config.limits.calls,
         kbps_limit: config.limits.kbps_per_ticket,
     }
+}
+
+/// The names that the node was given; none is empty.
+fn host_names(config: &Config) -> Vec<String> {
+    let names = config
+        .control
+        .host_names
+        .iter()
+        .chain([&config.relay.host_name]);
+    names.filter(|name| !name.is_empty()).cloned().collect()
 }
 
 fn policy(given: &Policy) -> policy::Policy {

@@ -192,6 +192,7 @@ pub(crate) fn live(policy: Policy) -> Live {
             "turn:relay.example:3478?transport=udp".into(),
             "turn:relay.example:3478?transport=tcp".into(),
         ],
+        host_names: vec!["relay.example".into()],
         calls_limit: 1000,
         kbps_limit: 0,
     }
@@ -269,6 +270,11 @@ impl Node {
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.base))
+    }
+
+    /// Where it listens, as `ADDRESS:PORT`.
+    pub(crate) fn place(&self) -> &str {
+        self.base.trim_start_matches("http://")
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

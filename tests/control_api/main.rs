@@ -2,6 +2,7 @@
 
 mod answers;
 mod errors;
+mod framing;
 mod harness;
 mod lasting;
 mod logging;

@@ -20,9 +20,6 @@ use crate::control::switchboard::Once;
 
 /// Largest body, in bytes.
 pub const BODY_LIMIT: usize = 64 << 10;
-/// How much of a body that is too large is read before it is answered, so that clients that write
-/// first and read then get to read the answer.
-const DISCARD_LIMIT: usize = 4 << 20;
 /// How long a body may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest `Idempotency-Key`, in characters.
@@ -132,7 +129,7 @@ async fn read(body: Body, limit: Duration) -> Result<Vec<u8>, Problem> {
 }
 
 async fn read_all(mut body: Body) -> Result<Vec<u8>, Problem> {
-    let (mut bytes, mut seen) = (Vec::new(), 0);
+    let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
             return Err(Problem::new(Kind::InvalidJson, "The body was cut off."));
@@ -140,16 +137,11 @@ async fn read_all(mut body: Body) -> Result<Vec<u8>, Problem> {
         let Ok(data) = frame.into_data() else {
             continue;
         };
-        seen += data.len();
-        if seen <= BODY_LIMIT {
-            bytes.extend_from_slice(&data);
-        } else if seen > DISCARD_LIMIT {
-            break;
+        if bytes.len() + data.len() > BODY_LIMIT {
+            let detail = format!("At most {BODY_LIMIT} bytes are read.");
+            return Err(Problem::new(Kind::BodyTooLarge, detail));
         }
-    }
-    if seen > BODY_LIMIT {
-        let detail = format!("At most {BODY_LIMIT} bytes are read.");
-        return Err(Problem::new(Kind::BodyTooLarge, detail));
+        bytes.extend_from_slice(&data);
     }
     Ok(bytes)
 }

@@ -1,7 +1,9 @@
 //! The control API over HTTP: parse, call one function of the switchboard, render.
 
 mod answers;
+mod bare;
 mod calls;
+mod door;
 mod extract;
 mod health;
 mod listen;
@@ -53,6 +55,8 @@ pub(super) struct Api {
     metrics: Arc<Metrics>,
     node: Arc<str>,
     document: Arc<str>,
+    /// Whether the API listens on a loopback address.
+    on_loopback: bool,
     workers: Arc<Semaphore>,
 }
 
@@ -103,18 +107,29 @@ impl Api {
 }
 
 /// The API's routes.
-pub(super) fn router(switchboard: Arc<Switchboard>, node: &str, metrics: Arc<Metrics>) -> Router {
+pub(super) fn router(
+    switchboard: Arc<Switchboard>,
+    node: &str,
+    listen: &Address,
+    metrics: Arc<Metrics>,
+) -> Router {
     let (router, document) = described().split_for_parts();
     let api = Api {
         switchboard,
         metrics,
         node: node.into(),
         document: rendered(&document).into(),
+        on_loopback: matches!(listen, Address::Tcp(address) if address.ip().is_loopback()),
         workers: Arc::new(Semaphore::new(WORKERS)),
     };
     router
         .fallback(|| async { Problem::new(Kind::NotFound, "/openapi.json says what there is.") })
         .method_not_allowed_fallback(|| async { Problem::new(Kind::MethodNotAllowed, "") })
+        .layer(middleware::from_fn_with_state(
+            api.clone(),
+            door::check_host,
+        ))
+        .layer(middleware::from_fn(door::read_out))
         .layer(middleware::from_fn_with_state(api.clone(), observe))
         .with_state(api)
 }
