@@ -1,10 +1,11 @@
 // One call between two browsers, from the first packet captured to the last.
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { browserCommand } from './browsers.mjs';
 import { Side } from './hub.mjs';
 import { Process, opened, until } from './processes.mjs';
+import { Tap } from './tap.mjs';
 
 const PAGE_PORT = 8000;
 const READY_WITHIN = 40_000;
@@ -23,6 +24,7 @@ export class Call {
   notes = [];
   #ready = new Set();
   #processes = [];
+  #taps = {};
   #sides = {};
 
   /** `browsers` and `configurations` are `{ a, b }`; a calls b. */
@@ -68,22 +70,22 @@ export class Call {
   }
 
   async close() {
-    const [captures, others] = [this.#processes.filter((p) => p.capture), this.#processes.filter((p) => !p.capture)];
-    await Promise.all(others.map((one) => one.stop('SIGTERM', 2000)));
-    await Promise.all(SIDES.map((side) => this.#endCapture(side)));
-    await Promise.all(captures.map((one) => one.stop('SIGINT', 5000)));
+    await Promise.all(this.#processes.map((one) => one.stop('SIGTERM', 2000)));
+    const taps = Object.values(this.#taps);
+    await Promise.all(taps.map((tap) => tap.stop()));
     for (const side of Object.values(this.#sides)) side.close();
-    this.uncaptured = captures.filter((one) => !one.text().includes('\n0 packets dropped by kernel')).length;
+    this.uncaptured = taps.filter((tap) => !tap.whole()).length;
   }
 
   logs() {
-    return this.#processes.map((one) => one.log);
+    return [...this.#processes, ...Object.values(this.#taps)].map((one) => one.log);
   }
 
   async #openSide(side) {
     const directory = join(this.directory, side);
     mkdirSync(directory, { recursive: true });
-    await this.#startCapture(side);
+    this.#taps[side] = new Tap(this.network, `client${side}`, this.capture(side));
+    await this.#taps[side].start();
     const socket = join(directory, 'hub.sock');
     this.#sides[side] = new Side((message) => this.#hear(side, message));
     await this.#sides[side].listen(socket);
@@ -91,20 +93,6 @@ export class Call {
     await opened(this.#start(side, 'door', door), 'the door to the page');
     const { argv, env } = browserCommand(this.browsers[side], directory, `http://127.0.0.1:${PAGE_PORT}/`);
     this.#start(side, this.browsers[side], argv, env);
-  }
-
-  async #startCapture(side) {
-    const argv = ['tcpdump', '-i', 'any', '-n', '-s', '0', '-B', '16384', '-U', '-Z', 'root', '-w', this.capture(side)];
-    const tcpdump = this.#start(side, 'tcpdump', argv);
-    tcpdump.capture = true;
-    await until('tcpdump listens', 5000, () => tcpdump.text().includes('listening on'));
-  }
-
-  /** tcpdump writes in blocks, up to a second late: it has everything once it has this last packet. */
-  async #endCapture(side) {
-    const mark = 'the last packet of the capture';
-    this.#start(side, 'mark', ['bash', '-c', `echo ${mark} >/dev/udp/127.0.0.1/9`]);
-    await until('the capture is complete', 5000, () => readFileSync(this.capture(side)).includes(mark));
   }
 
   #start(side, name, argv, env = process.env) {

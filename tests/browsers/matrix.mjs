@@ -5,12 +5,13 @@ import { readFileSync, readdirSync, statSync, mkdirSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { Call, SIDES } from './call.mjs';
+import { checklist, totals } from './checklist.mjs';
 import { notations } from './capture/leaks.mjs';
 import { Network, RELAY, RELAY6, secrets } from './network.mjs';
 import { stopAll } from './processes.mjs';
+import { Relay, choose } from './relay.mjs';
 import * as verdict from './verdict.mjs';
 
-import { Relay } from './relay.mjs';
 const PARTIES = { a: 'alice', b: 'bob' };
 const BROWSERS = ['chromium', 'firefox'];
 const PAIRS = BROWSERS.flatMap((a) => BROWSERS.map((b) => ({ a, b })));
@@ -32,21 +33,6 @@ const [prefix, directory, binary, filter = ''] = process.argv.slice(2);
 const wanted = ({ name }) => name.includes(filter);
 const network = new Network(prefix);
 const relay = new Relay(network, directory, binary);
-
-const totals = { passed: 0, failed: 0 };
-
-/** A set of named checks: prints nothing but what fails. */
-function checklist(title) {
-  const list = { title, passed: 0, failed: 0 };
-  list.check = (name, ok, detail) => {
-    list[ok ? 'passed' : 'failed'] += 1;
-    totals[ok ? 'passed' : 'failed'] += 1;
-    if (!ok) console.log(`FAILED ${title}: ${name}${detail === undefined ? '' : `: ${show(detail)}`}`);
-  };
-  return list;
-}
-
-const show = (detail) => (detail instanceof Error ? detail.stack : JSON.stringify(detail)).slice(0, 2000);
 
 async function maskedCall({ name, a, b, protocol, family }) {
   const list = checklist(name);
@@ -131,14 +117,6 @@ function tail(file) {
 }
 
 const eachSide = (make) => Object.fromEntries(SIDES.map((side) => [side, make(side)]));
-
-/** The configuration without the URLs of other protocols, and for `family` 6 without those of IPv4. */
-function choose(configuration, protocol, family) {
-  if (!protocol) return configuration;
-  const fits = (url) => url.endsWith(`?transport=${protocol}`) && (family !== 6 || url.includes('['));
-  const servers = configuration.iceServers.map((server) => ({ ...server, urls: [server.urls].flat().filter(fits) }));
-  return { ...configuration, iceServers: servers };
-}
 
 /** The relay must not have written down, in any notation, who its callers are. */
 function judgeTraces() {

@@ -1,17 +1,21 @@
 // Child processes, each in a process group of its own with a log file, so that stopping one stops
 // all it has started and a failure can show what it said last.
 import { spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 
 const running = new Set();
 
 export class Process {
-  constructor(argv, { log, env = process.env }) {
+  /** With `onMessage` the process is talked to: a line of JSON each, by `tell` and to `onMessage`. */
+  constructor(argv, { log, env = process.env, onMessage = null }) {
     this.log = log;
     const out = openSync(log, 'a');
-    this.child = spawn(argv[0], argv.slice(1), { detached: true, env, stdio: ['ignore', out, out] });
+    const stdio = onMessage ? ['pipe', 'pipe', out] : ['ignore', out, out];
+    this.child = spawn(argv[0], argv.slice(1), { detached: true, env, stdio });
     closeSync(out);
+    if (onMessage) this.#listen(onMessage);
     this.ended = new Promise((resolve) => {
       this.child.once('error', resolve);
       this.child.once('exit', resolve);
@@ -21,6 +25,10 @@ export class Process {
 
   alive() {
     return running.has(this);
+  }
+
+  tell(message) {
+    this.child.stdin.write(`${JSON.stringify(message)}\n`);
   }
 
   text() {
@@ -33,6 +41,12 @@ export class Process {
     await Promise.race([this.ended, delay(grace)]);
     this.#kill('SIGKILL');
     await this.ended;
+  }
+
+  /** A process that has ended is noticed by `alive`, so that writing to it is no error. */
+  #listen(onMessage) {
+    this.child.stdin.on('error', () => {});
+    createInterface({ input: this.child.stdout }).on('line', (line) => onMessage(JSON.parse(line)));
   }
 
   #kill(signal) {

@@ -87,3 +87,11 @@ export class Relay {
     return answer?.status === 200;
   }
 }
+
+/** The configuration without the URLs of other protocols, and with a `family` without those of the other. */
+export function choose(configuration, protocol, family) {
+  if (!protocol) return configuration;
+  const fits = (url) => url.endsWith(`?transport=${protocol}`) && (!family || url.includes('[') === (family === 6));
+  const servers = configuration.iceServers.map((server) => ({ ...server, urls: [server.urls].flat().filter(fits) }));
+  return { ...configuration, iceServers: servers };
+}
