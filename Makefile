@@ -15,7 +15,8 @@ test: ## Install what the tests need and run them all
 bench: ## Measure the codec and the forwarding path
 	$(CARGO) bench --workspace --bench '*'
 
-soak: ## The generated tests at length: VIZARD_CASES schedules each
+soak: ## Calls of eleven minutes, and the generated tests at length: VIZARD_CASES schedules each
+	tests/stacks/run.sh soak
 	VIZARD_CASES=$${VIZARD_CASES:-1000000} $(CARGO) test --release -p vizard-proto
 
 fuzz: ## Fuzz the core; SECONDS_EACH seconds for each target

@@ -13,6 +13,8 @@ failed=0
 
 packages=(chromium firefox-esr coturn tcpdump nftables iproute2 procps)
 command -v node >/dev/null || packages+=(nodejs)
+command -v npm >/dev/null || packages+=(npm)
+python3 -c 'import venv, ensurepip' 2>/dev/null || packages+=(python3 python3-venv)
 
 as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi; }
 
@@ -84,6 +86,7 @@ stage deny deny
 stage tests cargo test --locked --workspace --no-fail-fast
 stage benches benches
 stage release cargo build --locked --release
+stage stacks tests/stacks/run.sh
 stage browsers tests/browsers/run.sh
 
 echo
