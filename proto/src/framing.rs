@@ -4,6 +4,9 @@
 use crate::channel_data::{self, Kind};
 use crate::stun::{self, MAGIC_COOKIE};
 
+/// Where a STUN message's magic cookie ends.
+const COOKIE_END: usize = 8;
+
 /// What stands at the start of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frame {
@@ -20,7 +23,12 @@ pub enum Frame {
         /// again.
         at_least: usize,
     },
-    /// No message, or one longer than allowed. The stream has lost its rhythm for good.
+    /// A message longer than allowed. The stream goes on after it.
+    TooLong {
+        /// Where the next message starts; most of the bytes before it have yet to come.
+        total: usize,
+    },
+    /// No message. The stream has lost its rhythm for good.
     Invalid,
 }
 
@@ -40,8 +48,10 @@ pub fn next_frame(stream: &[u8], max: usize) -> Frame {
         Kind::Other => (0, false),
     };
     let total = message.next_multiple_of(4);
-    if !valid || total > max {
+    if !valid {
         Frame::Invalid
+    } else if total > max {
+        too_long(stream, total)
     } else if stream.len() < total {
         Frame::Incomplete { at_least: total }
     } else {
@@ -58,9 +68,20 @@ fn too_short_to_tell(stream: &[u8]) -> Frame {
     }
 }
 
+/// A length is believed, and that much passed over, only of what is sure to be a message.
+fn too_long(stream: &[u8], total: usize) -> Frame {
+    let is_stun = stream.first().map(|first| channel_data::kind(*first)) == Some(Kind::Stun);
+    if is_stun && stream.len() < COOKIE_END {
+        return Frame::Incomplete {
+            at_least: COOKIE_END,
+        };
+    }
+    Frame::TooLong { total }
+}
+
 /// Whether as much of the magic cookie as is there is right.
 fn has_cookie(stream: &[u8]) -> bool {
-    let there = stream.get(4..).unwrap_or_default();
+    let there = stream.get(channel_data::HEADER_LEN..).unwrap_or_default();
     MAGIC_COOKIE
         .to_be_bytes()
         .iter()
@@ -122,9 +143,20 @@ mod tests {
     }
 
     #[test]
-    fn nothing_longer_than_allowed() {
+    fn what_is_longer_than_allowed_can_be_passed_over() {
         let stream = [0x40, 0, 0, 7];
         assert_eq!(next_frame(&stream, 12), Frame::Incomplete { at_least: 12 });
-        assert_eq!(next_frame(&stream, 11), Frame::Invalid);
+        assert_eq!(next_frame(&stream, 11), Frame::TooLong { total: 12 });
+        assert_eq!(
+            next_frame(&[0x40, 0, 0xFF, 0xFF], MAX),
+            Frame::TooLong { total: 65_540 }
+        );
+        let stream = [0, 1, 0xFF, 0xFC, 0x21, 0x12, 0xA4, 0x42];
+        assert_eq!(next_frame(&stream, MAX), Frame::TooLong { total: 65_552 });
+        assert_eq!(
+            next_frame(&stream[..7], MAX),
+            Frame::Incomplete { at_least: 8 },
+            "it may be no STUN at all"
+        );
     }
 }

@@ -114,7 +114,7 @@ fn feed(stream: &[u8], cuts: &[usize]) -> Vec<Vec<u8>> {
                     wanted = at_least;
                     break;
                 }
-                Frame::Invalid => panic!("the stream was sound"),
+                Frame::TooLong { .. } | Frame::Invalid => panic!("the stream was sound"),
             }
         }
     }
@@ -203,6 +203,7 @@ proptest! {
                 prop_assert!(message <= total && total <= bytes.len() && total <= max);
             }
             Frame::Incomplete { at_least } => prop_assert!(at_least > bytes.len()),
+            Frame::TooLong { total } => prop_assert!(total > max),
             Frame::Invalid => {}
         }
     }

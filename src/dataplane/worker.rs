@@ -24,8 +24,9 @@ use super::udp::{self, Ancillary, Received};
 
 /// How many datagrams are received before they are dealt with.
 pub(super) const BATCH: usize = 32;
-/// The largest packet that is passed on, in bytes. Media is made to fit an Ethernet frame.
-pub(super) const SLOT: usize = 2048;
+/// The largest packet that is taken in, in bytes: a payload of 4 KiB, which the core passes on, and
+/// the headers and attributes around it.
+pub(super) const SLOT: usize = 4096 + 256;
 
 /// The token of the waker; sockets, listeners and connections follow in this order.
 pub(super) const WAKER: Token = Token(0);
@@ -278,6 +279,7 @@ impl Worker {
         self.serving = Some(place);
         self.desk.catch_up();
         let mut start = 0;
+        let mut is_turn = self.exits.connections.is_turn(place);
         while self.exits.connections.is_open(place) {
             match next_frame(&self.arena[start..len], SLOT) {
                 Frame::Complete { message, total } => {
@@ -285,13 +287,24 @@ impl Worker {
                     self.desk
                         .handle(now, from, &mut self.arena, range, &mut self.exits);
                     start += total;
+                    is_turn = true;
                 }
                 Frame::Incomplete { .. } => break,
-                Frame::Invalid => self.exits.connections.doom(place, Closed::NotTurn),
+                Frame::TooLong { total } if is_turn => {
+                    self.exits.counters.lost(Loss::Oversized);
+                    let there = total.min(len - start);
+                    self.exits.connections.pass_over(place, total - there);
+                    start += there;
+                }
+                Frame::TooLong { .. } | Frame::Invalid => {
+                    self.exits.connections.doom(place, Closed::NotTurn)
+                }
             }
         }
         self.exits.flush(&self.arena);
-        self.exits.connections.keep(place, &self.arena[start..len]);
+        self.exits
+            .connections
+            .keep(place, is_turn, &self.arena[start..len]);
         self.serving = None;
     }
 

@@ -56,13 +56,13 @@ fn every_pair_of_ways_on_one_to_four_workers() {
         for (first, second) in WAYS.into_iter().flat_map(|a| WAYS.map(|b| (a, b))) {
             let call = node.call();
             let [mut alice, mut bob] = connect(&node, &call, [first, second]);
-            for len in [0, 1, 2, 3, 4, 172, 1200] {
+            for len in [0, 1, 2, 3, 4, 172, 1200, 4096] {
                 talk(&mut alice, 0x4001, &mut bob, 0x4002, &vec![0xA1; len]);
                 talk(&mut bob, 0x4002, &mut alice, 0x4001, &vec![0xB2; len]);
             }
             callers.push([alice, bob]);
         }
-        node.has_forwarded("table", 16 * 14);
+        node.has_forwarded("table", 16 * 16);
         assert_eq!(node.forwarded("relay"), 0);
     }
 }
@@ -82,7 +82,7 @@ fn indications_need_no_channel() {
         let (a, b) = (alice.allocate(), bob.allocate());
         assert_eq!(alice.permit(b), Ok(()));
         assert_eq!(bob.permit(a), Ok(()));
-        for len in [1, 2, 3, 4, 1200] {
+        for len in [1, 2, 3, 4, 1200, 4096] {
             alice.indicate(b, &vec![1; len]);
             assert_eq!(bob.hear(), Heard::Data(a, vec![1; len]));
             bob.indicate(a, &vec![2; len]);
@@ -90,7 +90,7 @@ fn indications_need_no_channel() {
         }
         callers.push([alice, bob]);
     }
-    node.has_forwarded("relay", 30);
+    node.has_forwarded("relay", 36);
 }
 
 #[test]

@@ -99,10 +99,12 @@ fn oversized_datagrams_are_dropped_whole() {
     let mut alice = call.over_udp(0, node.udp(0));
     let mut bob = call.over_udp(1, node.udp(0));
     connect(&mut alice, &mut bob);
-    alice.say(0x4001, &[1; 2045]);
-    wait_until("it is counted", || node.dropped("oversized") == 1);
-    alice.say(0x4001, &[1; 2044]);
-    assert_eq!(bob.hear(), Heard::Channel(0x4002, vec![1; 2044]));
+    for len in [5000, 9000, 65_000] {
+        alice.say(0x4001, &vec![1; len]);
+    }
+    wait_until("all are counted", || node.dropped("oversized") == 3);
+    alice.say(0x4001, &[1; 4096]);
+    assert_eq!(bob.hear(), Heard::Channel(0x4002, vec![1; 4096]));
 }
 
 #[test]

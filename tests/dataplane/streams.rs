@@ -28,11 +28,12 @@ fn is_closed(stream: &mut TcpStream) -> bool {
 #[test]
 fn other_protocols_are_shown_the_door() {
     let node = Node::start(&Setup::default());
-    let greetings: [&[u8]; 6] = [
+    let greetings: [&[u8]; 7] = [
         b"GET / HTTP/1.1\r\n\r\n",
         b"SSH-2.0-OpenSSH_9.9\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"\x00\x01\x00\x00NOTACOOKIE__________",
+        b"\x00\x01\xff\xfcNOTACOOKIE__________",
         b"\x40\x00\xff\xff",
         b"\xff",
     ];
@@ -41,7 +42,7 @@ fn other_protocols_are_shown_the_door() {
         stream.write_all(greeting).expect("sent");
         assert!(is_closed(&mut stream), "{greeting:?}");
     }
-    wait_until("all are counted", || closed(&node, "not_turn") == 6);
+    wait_until("all are counted", || closed(&node, "not_turn") == 7);
     wait_until("none is left", || {
         node.metric("vizard_tcp_connections") == 0
     });
@@ -93,6 +94,39 @@ fn a_message_may_come_in_pieces() {
     for number in 0..40_u8 {
         assert_eq!(bob.hear(), Heard::Channel(0x4002, vec![number, 1, 2, 3, 4]));
     }
+}
+
+#[test]
+fn what_is_too_long_is_passed_over_and_counted() {
+    let node = Node::start(&Setup::default());
+    let call = node.call();
+    let mut alice = call.over_tcp(0, node.tcp(0));
+    let mut bob = call.over_tcp(1, node.tcp(0));
+    let mut carol = call.over_udp(2, node.udp(0));
+    let (a, b, c) = (alice.allocate(), bob.allocate(), carol.allocate());
+    for (channel, peer) in [(0x4001, b), (0x4003, c)] {
+        assert_eq!(alice.bind(channel, peer), Ok(()));
+    }
+    assert_eq!(bob.bind(0x4002, a), Ok(()));
+    assert_eq!(carol.bind(0x4002, a), Ok(()));
+    for (round, len) in (1..).zip([5000, 20_000, 65_535, 65_533]) {
+        // What is passed over looks like messages, and must not be taken for any.
+        alice.say(0x4001, &b"\x40\x01\x00\x04oops".repeat(len / 8 + 1)[..len]);
+        alice.say(0x4001, b"still here");
+        assert_eq!(bob.hear(), Heard::Channel(0x4002, b"still here".to_vec()));
+        wait_until("it is counted", || node.dropped("oversized") == round);
+    }
+    // A STUN message of any length is no other matter.
+    let mut stun = vec![0, 0x16, 0xFF, 0xFC, 0x21, 0x12, 0xA4, 0x42];
+    stun.resize(20 + 0xFFFC, 7);
+    alice.send(&stun);
+    for (channel, hears) in [(0x4001, &mut bob), (0x4003, &mut carol)] {
+        alice.say(channel, &[5; 4096]);
+        assert_eq!(hears.hear(), Heard::Channel(0x4002, vec![5; 4096]));
+    }
+    assert_eq!(node.dropped("oversized"), 5);
+    assert_eq!(alice.refresh(600), Ok(()));
+    assert_eq!(node.metric("vizard_tcp_connections"), 2);
 }
 
 #[test]

@@ -60,6 +60,11 @@ impl Caller {
         Self::new(Wire::Udp(socket), credential)
     }
 
+    /// A caller with this connected socket.
+    pub fn udp_with(socket: UdpSocket, credential: Credential) -> Self {
+        Self::new(Wire::Udp(socket), credential)
+    }
+
     /// A caller at an address of this machine.
     pub fn tcp_from(source: IpAddr, server: SocketAddr, credential: Credential) -> Self {
         let socket = Socket::new(Domain::for_address(server), Type::STREAM, None);
@@ -160,7 +165,7 @@ impl Caller {
     /// Sends media in a Send indication.
     pub fn indicate(&mut self, peer: SocketAddr, payload: &[u8]) {
         let id = self.next_id();
-        let mut out = [0; 2048];
+        let mut out = [0; 8192];
         let mut writer = Writer::new(&mut out, Class::Indication, Method::SEND, id);
         writer.xor_address(AttributeType::XOR_PEER_ADDRESS, peer);
         writer.bytes(AttributeType::DATA, payload);
@@ -332,7 +337,7 @@ fn any_address(server: SocketAddr) -> IpAddr {
 }
 
 fn receive_datagram(socket: &UdpSocket, deadline: Instant) -> Option<Vec<u8>> {
-    let mut buffer = [0; 4096];
+    let mut buffer = [0; 8192];
     loop {
         socket
             .set_read_timeout(Some(time_left(deadline)?))
@@ -360,7 +365,7 @@ fn receive_framed(
                 pending.drain(..total);
                 return Some(bytes);
             }
-            Frame::Invalid => panic!("the stream has lost its rhythm"),
+            Frame::TooLong { .. } | Frame::Invalid => panic!("the stream has lost its rhythm"),
             Frame::Incomplete { .. } => {}
         }
         stream

@@ -56,6 +56,32 @@ pub(super) enum Filled {
     Broken,
 }
 
+/// The start of a message.
+struct Rest {
+    buffer: Box<[u8; SLOT]>,
+    len: usize,
+}
+
+/// Buffers that the connections of a worker keep the starts of messages in. A connection has one
+/// only while it waits for the rest of a message.
+#[derive(Default)]
+pub(super) struct Spares(Vec<Box<[u8; SLOT]>>);
+
+impl Spares {
+    /// How many are held ready, so that media that comes in pieces allocates nothing.
+    const MOST: usize = 64;
+
+    fn take(&mut self) -> Box<[u8; SLOT]> {
+        self.0.pop().unwrap_or_else(|| Box::new([0; SLOT]))
+    }
+
+    fn give_back(&mut self, buffer: Box<[u8; SLOT]>) {
+        if self.0.len() < Self::MOST {
+            self.0.push(buffer);
+        }
+    }
+}
+
 pub(super) struct Connection {
     stream: TcpStream,
     client: Client,
@@ -66,11 +92,15 @@ pub(super) struct Connection {
     /// Whether the client has closed its side. We are told once, perhaps together with its last
     /// bytes, so everything is read until the end comes.
     pub(super) is_ending: bool,
+    /// Whether a whole message has come. Before that, bytes that would be a very long one are
+    /// another protocol: "GET " is a `ChannelData` header, as numbers go.
+    pub(super) is_turn: bool,
     /// Whether it is to be closed at the end of the turn.
     pub(super) is_doomed: bool,
     /// The start of a message whose rest has not come yet.
-    rest: Box<[u8; SLOT]>,
-    rest_len: usize,
+    rest: Option<Rest>,
+    /// How many bytes to come belong to a message that is longer than any that is passed on.
+    to_pass_over: usize,
     queue: VecDeque<u8>,
 }
 
@@ -82,9 +112,10 @@ impl Connection {
             serial,
             is_ready: false,
             is_ending: false,
+            is_turn: false,
             is_doomed: false,
-            rest: Box::new([0; SLOT]),
-            rest_len: 0,
+            rest: None,
+            to_pass_over: 0,
             queue: VecDeque::new(),
         }
     }
@@ -109,32 +140,52 @@ impl Connection {
         let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
     }
 
-    /// Puts what was kept, and behind it what the socket has, at the start of `arena`.
-    pub(super) fn fill(&mut self, arena: &mut [u8]) -> Filled {
-        let kept = self.rest_len;
-        arena[..kept].copy_from_slice(&self.rest[..kept]);
-        loop {
-            return match self.stream.read(&mut arena[kept..kept + READ_SIZE]) {
-                Ok(0) => Filled::Closed,
-                Ok(len) => Filled::Some {
-                    len: kept + len,
-                    is_more: len == READ_SIZE || self.is_ending,
-                },
+    /// Puts what was kept, and after it what the socket has, at the start of `arena`. The buffer
+    /// that something was kept in goes to `spares`.
+    pub(super) fn fill(&mut self, arena: &mut [u8], spares: &mut Spares) -> Filled {
+        let kept = self.rest.as_ref().map_or(0, |rest| rest.len);
+        let (len, is_more) = loop {
+            match self.stream.read(&mut arena[kept..kept + READ_SIZE]) {
+                Ok(0) => return Filled::Closed,
+                Ok(len) => break (len, len == READ_SIZE || self.is_ending),
                 Err(error) => match error.kind() {
-                    ErrorKind::Interrupted => continue,
-                    ErrorKind::WouldBlock => Filled::Nothing,
-                    _ => Filled::Broken,
+                    ErrorKind::Interrupted => {}
+                    ErrorKind::WouldBlock => return Filled::Nothing,
+                    _ => return Filled::Broken,
                 },
-            };
+            }
+        };
+        if let Some(Rest { buffer, len }) = self.rest.take() {
+            arena[..len].copy_from_slice(&buffer[..len]);
+            spares.give_back(buffer);
+        }
+        // Nothing is kept while there is something to pass over: it would be passed over as well.
+        let passed_over = self.to_pass_over.min(len);
+        if passed_over > 0 {
+            self.to_pass_over -= passed_over;
+            arena.copy_within(passed_over..len, 0);
+        }
+        Filled::Some {
+            len: kept + len - passed_over,
+            is_more,
         }
     }
 
     /// Keeps the start of a message until the rest of it comes.
-    pub(super) fn keep(&mut self, rest: &[u8]) {
-        // A message that is longer than this is no valid frame, so its start always fits.
+    pub(super) fn keep(&mut self, rest: &[u8], spares: &mut Spares) {
+        if rest.is_empty() {
+            return;
+        }
+        let mut buffer = spares.take();
+        // What is longer than this is passed over, so the start of a message always fits.
         let len = rest.len().min(SLOT);
-        self.rest[..len].copy_from_slice(&rest[..len]);
-        self.rest_len = len;
+        buffer[..len].copy_from_slice(&rest[..len]);
+        self.rest = Some(Rest { buffer, len });
+    }
+
+    /// Passes over the next `len` bytes that come.
+    pub(super) fn pass_over(&mut self, len: usize) {
+        self.to_pass_over = len;
     }
 
     /// Sends a message made of `parts`, or queues what the socket does not take.

@@ -20,7 +20,7 @@ use vizard_proto::time::Timestamp;
 use super::brain::Brain;
 use super::counters::{Closed, Counters, Loss, Purpose, Trouble};
 use super::{hash, listen};
-use connection::{Connection, Filled, Sent, Urgency};
+use connection::{Connection, Filled, Sent, Spares, Urgency};
 
 pub use quota::ConnectionLimits;
 pub(super) use quota::Quota;
@@ -103,6 +103,7 @@ pub(super) struct Connections {
     /// Ordered by time, since everyone waits equally long.
     checks: VecDeque<(Timestamp, usize, u64)>,
     last_serial: u64,
+    spares: Spares,
 }
 
 impl Connections {
@@ -126,6 +127,7 @@ impl Connections {
             doomed: Vec::new(),
             checks: VecDeque::new(),
             last_serial: 0,
+            spares: Spares::default(),
         }
     }
 
@@ -222,7 +224,7 @@ impl Connections {
     pub(super) fn read_next(&mut self, arena: &mut [u8]) -> Option<(usize, Client, usize)> {
         let place = self.ready.pop_front()?;
         let connection = self.places.get_mut(place).and_then(Option::as_mut)?;
-        match connection.fill(arena) {
+        match connection.fill(arena, &mut self.spares) {
             Filled::Some { len, is_more } => {
                 connection.is_ready = is_more;
                 if is_more {
@@ -237,10 +239,24 @@ impl Connections {
         None
     }
 
-    /// Keeps what is left of what was read, until there is more.
-    pub(super) fn keep(&mut self, place: usize, rest: &[u8]) {
+    /// Whether a whole message has come from the connection.
+    pub(super) fn is_turn(&self, place: usize) -> bool {
+        matches!(self.places.get(place), Some(Some(connection)) if connection.is_turn)
+    }
+
+    /// Keeps what is left of what was read, until there is more, and whether a whole message has
+    /// come.
+    pub(super) fn keep(&mut self, place: usize, is_turn: bool, rest: &[u8]) {
         if let Some(connection) = self.places.get_mut(place).and_then(Option::as_mut) {
-            connection.keep(rest);
+            connection.is_turn = is_turn;
+            connection.keep(rest, &mut self.spares);
+        }
+    }
+
+    /// Passes over the next `len` bytes that the connection brings.
+    pub(super) fn pass_over(&mut self, place: usize, len: usize) {
+        if let Some(connection) = self.places.get_mut(place).and_then(Option::as_mut) {
+            connection.pass_over(len);
         }
     }
 

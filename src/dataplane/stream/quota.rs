@@ -11,7 +11,8 @@ use crate::dataplane::counters::Closed;
 /// Bounds on TCP connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionLimits {
-    /// Connections of all clients. Each takes a file descriptor and about 3 KiB.
+    /// Connections of all clients. Each takes a file descriptor and about 1 KiB,
+    /// and 4 KiB more while a message has come in part.
     pub total: usize,
     /// Connections from one source prefix (/24, /64).
     pub per_prefix: usize,
