@@ -34,7 +34,7 @@ pub(crate) struct Exit {
 #[derive(Clone)]
 struct Waiting {
     socket: usize,
-    source: IpAddr,
+    source: SocketAddr,
     to: SocketAddr,
     bytes: Range<usize>,
 }
@@ -52,7 +52,7 @@ impl Exit {
         let v6 = cmsg_space!(libc::in6_pktinfo);
         let nothing = Waiting {
             socket: 0,
-            source: Ipv4Addr::UNSPECIFIED.into(),
+            source: SocketAddr::from(([0, 0, 0, 0], 0)),
             to: SocketAddr::from(([0, 0, 0, 0], 0)),
             bytes: 0..0,
         };
@@ -89,7 +89,7 @@ impl Exit {
         let place = self.waiting.get_mut(self.len).ok_or(Loss::SendBlocked)?;
         *place = Waiting {
             socket,
-            source: tuple.local.ip(),
+            source: tuple.local,
             to: tuple.remote,
             bytes,
         };
@@ -164,7 +164,7 @@ impl Exit {
         };
         headers.send_all(
             socket,
-            tuple.local.ip(),
+            tuple.local,
             &datagram,
             &[tuple.remote; BATCH],
             |_, sent| outcome = sent,
@@ -184,7 +184,7 @@ impl Headers<'_> {
     fn send_all<const N: usize>(
         &mut self,
         socket: &Socket,
-        source: IpAddr,
+        source: SocketAddr,
         datagrams: &[[IoSlice<'_>; N]],
         receivers: &[SocketAddr; BATCH],
         mut outcome: impl FnMut(usize, Result<(), Loss>),
@@ -212,17 +212,17 @@ impl Headers<'_> {
     fn send_some<const N: usize>(
         &mut self,
         socket: &Socket,
-        source: IpAddr,
+        source: SocketAddr,
         datagrams: &[[IoSlice<'_>; N]],
         receivers: &[SocketAddr],
     ) -> Result<usize, Errno> {
         let fd = socket.socket.as_raw_fd();
         match (socket.family(), source) {
-            (Family::V4, IpAddr::V4(source)) => {
+            (Family::V4, SocketAddr::V4(source)) => {
                 let info = libc::in_pktinfo {
                     ipi_ifindex: 0,
                     ipi_spec_dst: libc::in_addr {
-                        s_addr: u32::from(source).to_be(),
+                        s_addr: u32::from(*source.ip()).to_be(),
                     },
                     ipi_addr: libc::in_addr { s_addr: 0 },
                 };
@@ -239,12 +239,12 @@ impl Headers<'_> {
                     &ControlMessage::Ipv4PacketInfo(&info),
                 )
             }
-            (Family::V6, IpAddr::V6(source)) => {
+            (Family::V6, SocketAddr::V6(source)) => {
                 let info = libc::in6_pktinfo {
                     ipi6_addr: libc::in6_addr {
-                        s6_addr: source.octets(),
+                        s6_addr: source.ip().octets(),
                     },
-                    ipi6_ifindex: 0,
+                    ipi6_ifindex: source.scope_id(),
                 };
                 let receivers: [_; BATCH] =
                     std::array::from_fn(|index| match receivers.get(index) {

@@ -8,7 +8,7 @@
 mod exit;
 
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::AsRawFd;
 
 use mio::event::Source;
@@ -59,7 +59,7 @@ impl Ancillary {
 impl Socket {
     /// Takes a bound, non-blocking socket over.
     pub(super) fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
-        let bound = socket.local_addr()?;
+        let bound = canonical(socket.local_addr()?);
         match bound {
             SocketAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
             SocketAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
@@ -106,25 +106,28 @@ impl Socket {
             return Received::Trouble;
         };
         match self.destination(message) {
-            Some(ip) => Received::Packet {
+            Some(local) => Received::Packet {
                 len: message.bytes,
                 remote: canonical(remote),
-                local: canonical(SocketAddr::new(ip, self.bound.port())),
+                local: canonical(local),
             },
             None => Received::NoDestination,
         }
     }
 
-    fn destination(&self, message: &RecvMsg<'_, '_, SockaddrStorage>) -> Option<IpAddr> {
+    fn destination(&self, message: &RecvMsg<'_, '_, SockaddrStorage>) -> Option<SocketAddr> {
         if !self.bound.ip().is_unspecified() {
-            return Some(self.bound.ip());
+            return Some(self.bound);
         }
+        let port = self.bound.port();
         message.cmsgs().ok()?.find_map(|cmsg| match cmsg {
             ControlMessageOwned::Ipv4PacketInfo(info) => {
-                Some(Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr)).into())
+                let ip = Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr));
+                Some(SocketAddr::new(ip.into(), port))
             }
             ControlMessageOwned::Ipv6PacketInfo(info) => {
-                Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into())
+                let ip = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+                Some(SocketAddrV6::new(ip, port, 0, info.ipi6_ifindex).into())
             }
             _ => None,
         })
@@ -135,7 +138,6 @@ fn socket_address(address: &SockaddrStorage) -> Option<SocketAddr> {
     if let Some(v4) = address.as_sockaddr_in() {
         return Some(SocketAddr::new(v4.ip().into(), v4.port()));
     }
-    address
-        .as_sockaddr_in6()
-        .map(|v6| SocketAddr::new(v6.ip().into(), v6.port()))
+    let v6 = address.as_sockaddr_in6()?;
+    Some(SocketAddrV6::from(*v6).into())
 }
