@@ -7,7 +7,9 @@ use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use vizard_proto::address::Transport;
+use vizard_proto::address::{Family, Transport};
+
+use super::udp::sys;
 
 /// IP TTL and hop limit of everything that we send: never what a client chose, because it would
 /// tell the other party how far away that client is.
@@ -20,6 +22,9 @@ const UDP_BUFFER: usize = 4 << 20;
 /// taken back when its call ends.
 const TCP_SEND_BUFFER: usize = 128 * 1024;
 const BACKLOG: i32 = 1024;
+/// The largest TCP segment, in bytes without its header: with the headers of IPv6 and TCP 1,280
+/// bytes, which every path carries, so that no path's size need be learned.
+const TCP_SEGMENT: u32 = 1220;
 
 /// Why an address cannot be listened on.
 #[derive(Debug)]
@@ -151,6 +156,7 @@ fn open_shared(transport: Transport, address: SocketAddr) -> io::Result<Socket> 
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
     mark(&SockRef::from(&socket), address)?;
+    sys::ignore_path_mtu(&socket, Family::of(address.ip()))?;
     match transport {
         Transport::Udp => {
             // The kernel gives what it may; less is no reason not to start.
@@ -160,6 +166,8 @@ fn open_shared(transport: Transport, address: SocketAddr) -> io::Result<Socket> 
         }
         Transport::Tcp => {
             socket.set_send_buffer_size(TCP_SEND_BUFFER)?;
+            // Connections inherit this, and the rest of the options.
+            socket.set_tcp_mss(TCP_SEGMENT)?;
             socket.bind(&address.into())?;
             socket.listen(BACKLOG)?;
         }

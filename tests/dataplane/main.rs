@@ -4,6 +4,8 @@
 mod loopback;
 
 mod calls;
+mod namespaces;
+mod paths;
 mod revocation;
 mod sockets;
 mod streams;

@@ -6,6 +6,7 @@
 //! ECN of what we send are the socket's own.
 
 mod exit;
+pub(super) mod sys;
 
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
