@@ -30,18 +30,28 @@ export function judgeDescriptions(call, check) {
   }
 }
 
-/** Relay candidates only, each a mask address, and beside it one that tells nothing, of its family. */
+/** Relay candidates only, each a mask address. */
 function judgeCandidates(side, offer, check) {
-  const candidates = [...offer.matchAll(CANDIDATE)].map(([, address, type, related]) => ({ address, type, related }));
-  check(`${side} offers candidates`, candidates.length > 0, offer);
-  for (const { address, type, related } of candidates) {
-    const family = isIPv4(address) ? 4 : 6;
+  const offered = candidates(offer);
+  check(`${side} offers candidates`, offered.length > 0, offer);
+  for (const { address, type } of offered) {
     check(`${side} offers relay candidates only`, type === 'relay', type);
-    check(`${side} offers a mask address`, MASK[family].test(address), address);
-    const harmless = related === undefined || HARMLESS[family].includes(related);
+    check(`${side} offers a mask address`, MASK[family(address)].test(address), address);
+  }
+  judgeRelated(side, offered, check);
+}
+
+/** Beside a relay candidate stands an address that tells nothing, of the family of the candidate. */
+function judgeRelated(side, offered, check) {
+  for (const { address, related } of offered.filter(({ type }) => type === 'relay')) {
+    const harmless = related === undefined || HARMLESS[family(address)].includes(related);
     check(`the related address of ${side} tells nothing`, harmless, { address, related });
   }
 }
+
+const candidates = (offer) => [...offer.matchAll(CANDIDATE)].map(([, address, type, related]) => ({ address, type, related }));
+
+const family = (address) => (isIPv4(address) ? 4 : 6);
 
 /** The captures hold payloads of at least these sizes, from each side to the other. */
 export function judgeSizes(call, captures, sizes, check) {
@@ -60,13 +70,19 @@ export function judgeFlights(captures, least, check) {
   for (const side of SIDES) {
     const flights = relayed(captures[side].fromRelay).filter((payload) => payload.charCodeAt(0) === HANDSHAKE);
     const longest = Math.max(0, ...flights.map((flight) => flight.length));
-    check(`${side} gets a DTLS flight of at least ${least} bytes`, longest >= least, longest);
+    check(`${side} gets a DTLS flight of at least ${least[side]} bytes`, longest >= least[side], longest);
   }
 }
 
-/** A call that may go direct: the same looks must find the other's address. */
+/**
+ * A call that may go direct: the same looks must find the other's address. Stacks that are told to be
+ * relay-only may write zeros for the related address; these write what the relay has told them.
+ */
 export function judgeControl(call, check) {
   for (const side of SIDES) {
+    const offered = candidates(JSON.stringify(call.offered[side]));
+    check(`control: ${side} offers a relay candidate, too`, offered.some(({ type }) => type === 'relay'), offered);
+    judgeRelated(side, offered, check);
     check(`control: the stack of ${side} shows the address of the other`, told(shown(call, side), OTHER[side]).length > 0);
     check(`control: the stack of ${side} gives out its own`, told(JSON.stringify(call.offered[side]), side).length > 0);
   }
