@@ -33,9 +33,10 @@ pub struct Masking {
     pub pool_v4: Option<Ipv4Net>,
     /// Pool of IPv6 mask addresses.
     pub pool_v6: Option<Ipv6Net>,
-    /// XOR-MAPPED-ADDRESS for a masked client on IPv4. Browsers make no relay candidate without one.
+    /// XOR-MAPPED-ADDRESS for a masked client whose first mask address is of IPv4, whatever its own
+    /// is. Browsers make no relay candidate without one.
     pub mapped_v4: Ipv4Addr,
-    /// XOR-MAPPED-ADDRESS for a masked client on IPv6.
+    /// XOR-MAPPED-ADDRESS for a masked client that has mask addresses of IPv6 only.
     pub mapped_v6: Ipv6Addr,
     /// Who gets an answer to a plain STUN Binding.
     pub answer_binding: AnswerBinding,

@@ -85,10 +85,12 @@ fn stream_receivers_get_padding() {
 #[test]
 fn a_masked_client_is_told_a_documentation_address() {
     let mut world = World::new();
-    for (remote, masked, told) in [
-        ("198.51.100.10:5000", true, "192.0.2.1:9"),
-        ("[2001:db8:5::1]:5000", true, "[2001:db8::1]:9"),
-        ("198.51.100.11:5000", false, "198.51.100.11:5000"),
+    for (remote, family, masked, told) in [
+        ("198.51.100.10:5000", 1, true, "192.0.2.1:9"),
+        ("198.51.100.12:5000", 2, true, "[2001:db8::1]:9"),
+        ("[2001:db8:5::1]:5000", 1, true, "192.0.2.1:9"),
+        ("[2001:db8:5::2]:5000", 2, true, "[2001:db8::1]:9"),
+        ("198.51.100.11:5000", 2, false, "198.51.100.11:5000"),
     ] {
         let ticket = vizard_proto::auth::ticket::Ticket {
             masked,
@@ -97,6 +99,7 @@ fn a_masked_client_is_told_a_documentation_address() {
         let mut phone = Phone::new(udp(remote), &ticket);
         let answer = phone.ask(&mut world, Method::ALLOCATE, |writer| {
             writer.bytes(AttributeType::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
+            writer.bytes(AttributeType::REQUESTED_ADDRESS_FAMILY, &[family, 0, 0, 0]);
         });
         let message = Message::parse(&answer).expect("an answer");
         assert_eq!(

@@ -173,9 +173,9 @@ pub struct Masking {
     pub pool_v4: Maybe<Ipv4Net>,
     /// Pool of IPv6 mask addresses.
     pub pool_v6: Maybe<Ipv6Net>,
-    /// XOR-MAPPED-ADDRESS of every masked client on IPv4.
+    /// XOR-MAPPED-ADDRESS of every masked client that has an IPv4 mask address.
     pub mapped_address_v4: Ipv4Addr,
-    /// XOR-MAPPED-ADDRESS of every masked client on IPv6.
+    /// XOR-MAPPED-ADDRESS of every masked client that has IPv6 mask addresses only.
     pub mapped_address_v6: Ipv6Addr,
     /// Who gets an answer to a plain STUN Binding.
     pub answer_binding: AnswerBinding,

@@ -182,16 +182,17 @@ impl Relay {
         }
     }
 
-    /// A masked client does not learn its own address from us, so it cannot pass it on.
+    /// A masked client does not learn its own address from us, so it cannot pass it on. Nor does
+    /// the family tell which one it has: clients copy this address into their candidates' `raddr`.
     fn mapped_address(&self, allocation: &Allocation) -> SocketAddr {
         let remote = allocation.client.tuple.remote;
         if !allocation.ticket.masked {
             return remote;
         }
         let masking = &self.config.masking;
-        let ip = match remote {
-            SocketAddr::V4(_) => IpAddr::V4(masking.mapped_v4),
-            SocketAddr::V6(_) => IpAddr::V6(masking.mapped_v6),
+        let ip = match allocation.masks.v4 {
+            Some(_) => IpAddr::V4(masking.mapped_v4),
+            None => IpAddr::V6(masking.mapped_v6),
         };
         SocketAddr::new(ip, MAPPED_PORT)
     }

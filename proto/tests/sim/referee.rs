@@ -134,10 +134,10 @@ impl Referee {
         assert_eq!(message.transaction_id(), request.transaction);
         if code == 200 && matches!(request.ask, Ask::Allocate(_)) {
             let mask = message.xor_relayed_address().expect("well-formed");
-            self.model
-                .note_mask(self.now, from, mask.expect("a mask address"));
+            let mask = mask.expect("a mask address");
+            self.model.note_mask(self.now, from, mask);
             let mapped = message.xor_mapped_address().expect("well-formed");
-            assert_eq!(mapped, Some(documentation(from.remote)));
+            assert_eq!(mapped, Some(documentation(mask)));
         }
         self.reached.note(name(&request.ask), code);
         self.check();
@@ -285,8 +285,9 @@ fn check_wire(due: &Arrival, words: &[u8], wire: &[u8]) {
     assert_eq!(message.attributes().count(), 2);
 }
 
-fn documentation(remote: SocketAddr) -> SocketAddr {
-    let ip: IpAddr = match remote {
+/// Of the mask address's family, so that it does not tell the client's.
+fn documentation(mask: SocketAddr) -> SocketAddr {
+    let ip: IpAddr = match mask {
         SocketAddr::V4(_) => [192, 0, 2, 1].into(),
         SocketAddr::V6(_) => [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into(),
     };
