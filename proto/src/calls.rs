@@ -9,6 +9,7 @@ use crate::auth::ticket::{CallId, Ticket};
 use crate::auth::userhash;
 use crate::contract::{AllocationId, Scope};
 use crate::hash::{self, Map};
+use crate::time::{Timestamp, WallClock};
 
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Call {
@@ -22,6 +23,10 @@ pub(crate) struct Call {
     open: bool,
     /// Unix seconds from which on none of its tickets is valid any more.
     until: u64,
+    /// When the clock was to show that, as it stood when it was said. The call is remembered until
+    /// both have passed: a clock that was set wrong for a moment ends it for good and makes nobody
+    /// forget that it has ended.
+    remembered_until: Timestamp,
 }
 
 impl Call {
@@ -30,6 +35,15 @@ impl Call {
             .iter()
             .any(|scope| scope.covers(ticket.party, ticket.device))
     }
+
+    fn has_ended(&self) -> bool {
+        self.revoked.contains(&Scope::Call)
+    }
+
+    fn extend(&mut self, until: u64, clock: WallClock) {
+        self.until = self.until.max(until);
+        self.remembered_until = self.remembered_until.max(clock.timestamp(until));
+    }
 }
 
 pub(crate) struct Calls {
@@ -37,6 +51,8 @@ pub(crate) struct Calls {
     /// USERHASH to the username behind it.
     names: Map<[u8; 32], String>,
     open: usize,
+    /// Unix seconds up to which calls have been forgotten.
+    floor: u64,
 }
 
 impl Calls {
@@ -45,7 +61,18 @@ impl Calls {
             calls: Map::with_hasher(hash::state(seed, "calls")),
             names: Map::with_hasher(hash::state(seed, "names")),
             open: 0,
+            floor: 0,
         }
+    }
+
+    /// Unix seconds up to which calls have been forgotten: a ticket that expires by then may be one
+    /// of theirs.
+    pub(crate) fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    pub(crate) fn raise_floor(&mut self, unix_secs: u64) {
+        self.floor = self.floor.max(unix_secs);
     }
 
     /// How many calls take a place.
@@ -93,10 +120,12 @@ impl Calls {
         }
     }
 
-    pub(crate) fn is_revoked(&self, ticket: &Ticket) -> bool {
-        self.calls
-            .get(&ticket.call)
-            .is_some_and(|call| call.is_revoked(ticket))
+    /// Whether the ticket was revoked, or may be one of a call that has ended and was forgotten.
+    pub(crate) fn is_dead(&self, ticket: &Ticket) -> bool {
+        let call = self.calls.get(&ticket.call);
+        let is_open = call.is_some_and(|call| call.open);
+        call.is_some_and(|call| call.is_revoked(ticket))
+            || (ticket.expires_at <= self.floor && !is_open)
     }
 
     /// The username whose USERHASH this is, if its call was opened here.
@@ -104,23 +133,30 @@ impl Calls {
         self.names.get(hash).map(String::as_str)
     }
 
-    pub(crate) fn open(&mut self, id: CallId, until: u64, realm: &[u8], usernames: Vec<String>) {
+    pub(crate) fn open(
+        &mut self,
+        id: CallId,
+        until: u64,
+        clock: WallClock,
+        realm: &[u8],
+        usernames: Vec<String>,
+    ) {
         for name in &usernames {
             self.names
                 .insert(userhash(name.as_bytes(), realm), name.clone());
         }
         let call = self.calls.entry(id).or_default();
-        call.until = call.until.max(until);
+        call.extend(until, clock);
         call.usernames.extend(usernames);
-        if !call.open {
+        if !call.open && !call.has_ended() {
             call.open = true;
             self.open += 1;
         }
     }
 
-    pub(crate) fn revoke(&mut self, id: CallId, scope: Scope, until: u64) {
+    pub(crate) fn revoke(&mut self, id: CallId, scope: Scope, until: u64, clock: WallClock) {
         let call = self.calls.entry(id).or_default();
-        call.until = call.until.max(until);
+        call.extend(until, clock);
         if !call.revoked.contains(&scope) {
             call.revoked.push(scope);
         }
@@ -130,9 +166,9 @@ impl Calls {
         }
     }
 
-    pub(crate) fn join(&mut self, ticket: &Ticket, member: AllocationId) {
+    pub(crate) fn join(&mut self, ticket: &Ticket, member: AllocationId, clock: WallClock) {
         let call = self.calls.entry(ticket.call).or_default();
-        call.until = call.until.max(ticket.expires_at);
+        call.extend(ticket.expires_at, clock);
         call.members.push(member);
     }
 
@@ -142,26 +178,38 @@ impl Calls {
         }
     }
 
-    /// Unix seconds at which the call is to be looked at again.
+    /// Unix seconds at which the call's last ticket expires.
     pub(crate) fn until(&self, id: CallId) -> Option<u64> {
         self.calls.get(&id).map(|call| call.until)
     }
 
-    /// Forgets a call whose tickets have all run out; whether it is gone.
-    pub(crate) fn expire(&mut self, unix_secs: u64, id: CallId, realm: &[u8]) -> bool {
+    /// When the call is to be looked at again.
+    pub(crate) fn due(&self, id: CallId, clock: WallClock) -> Option<Timestamp> {
+        let call = self.calls.get(&id)?;
+        let runs_out = clock.timestamp(call.until);
+        Some(if call.has_ended() {
+            runs_out.max(call.remembered_until)
+        } else {
+            runs_out
+        })
+    }
+
+    /// Forgets a call whose tickets have all run out by the wall clock, if by the other clock they
+    /// have as well and nobody is there any more. The floor remembers in its place.
+    pub(crate) fn forget(&mut self, now: Timestamp, id: CallId, realm: &[u8]) {
         let Some(call) = self.calls.get(&id) else {
-            return true;
+            return;
         };
-        if unix_secs < call.until || !call.members.is_empty() {
-            return false;
+        if now < call.remembered_until || !call.members.is_empty() {
+            return;
         }
+        self.raise_floor(call.until);
         if let Some(call) = self.calls.remove(&id) {
             self.open -= usize::from(call.open);
             for name in &call.usernames {
                 self.names.remove(&userhash(name.as_bytes(), realm));
             }
         }
-        true
     }
 
     /// Every call's id, in order.

@@ -149,6 +149,10 @@ pub enum Command {
         /// left to refuse.
         until: u64,
     },
+    /// Calls that ended before this Unix second may have been forgotten, by an earlier process or
+    /// by the store: a ticket that expires by then is refused unless its call is opened here. It
+    /// never goes back. To be said before the first call is opened.
+    EndedBefore(u64),
     /// From here on tickets are verified with these keys.
     SetTicketKeys(Arc<TicketKeys>),
     /// The wall clock was set, or the caller's own clock stood still while the machine slept: this

@@ -27,6 +27,11 @@ const PASSWORD_BYTES: usize = 24;
 pub const PASSWORD_LEN: usize = PASSWORD_BYTES * 4 / 3;
 const FORMAT: u8 = 1;
 const FLAG_MASKED: u8 = 1;
+/// The longest that a ticket is minted for, in seconds.
+pub const LONGEST_SECS: u64 = 86_400;
+/// How far ahead a ticket may expire: a day more than it can be minted for, which two clocks that
+/// are not in step may differ by.
+const FARTHEST_SECS: u64 = LONGEST_SECS + 86_400;
 
 /// Which call: 16 bytes that the control side chose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -48,6 +53,15 @@ pub struct Ticket {
     /// Whether the server keeps the client's own address from it (XOR-MAPPED-ADDRESS, Binding),
     /// so that nothing can pass it on.
     pub masked: bool,
+}
+
+impl Ticket {
+    /// Whether its time is at `unix_secs`. One that expires further ahead than any is minted for
+    /// was made with a clock that nobody should trust, and would outlive every memory of its call.
+    pub fn is_in_time(&self, unix_secs: u64) -> bool {
+        let left = self.expires_at.saturating_sub(unix_secs);
+        (1..=FARTHEST_SECS).contains(&left)
+    }
 }
 
 /// What a client authenticates with.

@@ -119,7 +119,7 @@ impl Relay {
         };
         self.allocations.insert(id, allocation);
         self.by_tuple.insert(from.tuple, id);
-        self.calls.join(&ticket, id);
+        self.calls.join(&ticket, id, self.config.clock);
         for mask in masks.iter() {
             self.calls.settle(ticket.call, mask.ip(), id);
         }

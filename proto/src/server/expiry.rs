@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::{Relay, Timer};
 use crate::auth::ticket::CallId;
-use crate::contract::{AllocationId, EndReason};
+use crate::contract::{AllocationId, EndReason, Scope};
 use crate::time::{Timestamp, WallClock};
 
 /// How many timers one call looks at: well below a millisecond of work.
@@ -59,16 +59,21 @@ impl Relay {
         self.watch(id);
     }
 
+    /// A call that the wall clock has ended stays ended, whatever the clock shows later.
     fn expire_call(&mut self, now: Timestamp, call: CallId) {
-        let unix_secs = self.config.clock.unix_secs(now);
-        if self
-            .calls
-            .until(call)
-            .is_some_and(|until| unix_secs < until)
-        {
-            return self.watch_call(call);
+        let clock = self.config.clock;
+        let Some(until) = self.calls.until(call) else {
+            return;
+        };
+        if until <= clock.unix_secs(now) {
+            self.calls.revoke(call, Scope::Call, until, clock);
+            self.end_members(call, Scope::Call, EndReason::TicketExpired);
+            self.calls.forget(now, call, self.gate.realm());
         }
-        self.calls.expire(unix_secs, call, self.gate.realm());
+        // Looked at again when there is something to be done; its last member's end is, too.
+        if self.calls.due(call, clock).is_some_and(|due| now < due) {
+            self.watch_call(call);
+        }
     }
 
     /// The wall clock was set: tickets end when it says so. What has ended by it ends with the

@@ -120,14 +120,16 @@ impl Relay {
                 if !self.has_room_for(call) {
                     return Err(CommandError::Capacity);
                 }
-                self.calls.open(call, until, self.gate.realm(), usernames);
+                let (clock, realm) = (self.config.clock, self.gate.realm());
+                self.calls.open(call, until, clock, realm, usernames);
                 self.watch_call(call);
             }
             Command::Revoke { call, scope, until } => {
-                self.calls.revoke(call, scope, until);
+                self.calls.revoke(call, scope, until, self.config.clock);
                 self.watch_call(call);
-                self.end_members(call, scope);
+                self.end_members(call, scope, EndReason::Revoked);
             }
+            Command::EndedBefore(unix_secs) => self.calls.raise_floor(unix_secs),
             Command::SetTicketKeys(keys) => self.config.tickets = keys,
             Command::SetClock(clock) => self.set_clock(now, clock),
             Command::SetPolicy { masking, limits } => {
@@ -258,8 +260,8 @@ impl Relay {
             &self.config.tickets,
             resolved.map(str::as_bytes),
         )?;
-        let expired = login.ticket.expires_at <= self.config.clock.unix_secs(now);
-        if expired || self.calls.is_revoked(&login.ticket) {
+        let in_time = login.ticket.is_in_time(self.config.clock.unix_secs(now));
+        if !in_time || self.calls.is_dead(&login.ticket) {
             return Err(Refusal::Unauthorized);
         }
         Ok(login)
@@ -329,13 +331,13 @@ impl Relay {
             .is_some_and(|allocation| allocation.ticket.masked)
     }
 
-    fn end_members(&mut self, call: CallId, scope: Scope) {
+    fn end_members(&mut self, call: CallId, scope: Scope, reason: EndReason) {
         for id in self.calls.members(call).to_vec() {
             let hit = self.allocations.get(&id).is_some_and(|allocation| {
                 scope.covers(allocation.ticket.party, allocation.ticket.device)
             });
             if hit {
-                self.end(id, EndReason::Revoked);
+                self.end(id, reason);
             }
         }
     }
@@ -397,8 +399,7 @@ impl Relay {
     /// Sees to it that the call is looked at when its tickets have run out. A call that still has
     /// members then is looked at again when the last of them is gone.
     fn watch_call(&mut self, call: CallId) {
-        if let Some(until) = self.calls.until(call) {
-            let due = self.config.clock.timestamp(until);
+        if let Some(due) = self.calls.due(call, self.config.clock) {
             self.timers.insert((due, Timer::Call(call)));
         }
     }

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::contract::AllocationId;
 use crate::rng::Rng;
 
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 
 #[derive(Serialize, Deserialize)]
 struct Snapshot {
@@ -24,6 +24,7 @@ struct Snapshot {
     rng: Rng,
     allocations: Vec<(AllocationId, Allocation)>,
     calls: Vec<(CallId, Call)>,
+    floor: u64,
 }
 
 /// Why a snapshot was not taken over.
@@ -63,6 +64,7 @@ impl Relay {
             rng: self.rng.clone(),
             allocations,
             calls: self.calls.export(),
+            floor: self.calls.floor(),
         };
         // Only a type that cannot say its length fails, and these are vectors.
         postcard::to_allocvec(&snapshot).unwrap_or_default()
@@ -86,6 +88,7 @@ impl Relay {
         }
         let ids: Vec<CallId> = snapshot.calls.iter().map(|(id, _)| *id).collect();
         relay.calls.import(relay.gate.realm(), snapshot.calls);
+        relay.calls.raise_floor(snapshot.floor);
         for id in ids {
             relay.watch_call(id);
         }

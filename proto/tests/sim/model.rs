@@ -56,6 +56,9 @@ pub(crate) struct Model {
     revoked: Vec<(CallId, Scope)>,
     quota: usize,
     clock: WallClock,
+    /// Unix seconds at which the calls are over, and whether the clock has ever shown that.
+    end: u64,
+    over: bool,
 }
 
 struct Allocation {
@@ -70,12 +73,14 @@ struct Allocation {
 }
 
 impl Model {
-    pub(crate) fn new(quota: usize) -> Self {
+    pub(crate) fn new(quota: usize, end: u64) -> Self {
         Self {
             allocations: Vec::new(),
             revoked: Vec::new(),
             quota,
             clock: WallClock::new(kit::START),
+            end,
+            over: false,
         }
     }
 
@@ -114,7 +119,7 @@ impl Model {
 
     /// Whether the ticket is good for anything.
     pub(crate) fn is_valid(&self, now: Timestamp, ticket: &Ticket) -> bool {
-        is_valid(&self.revoked, self.time(now), ticket)
+        !self.over && is_valid(&self.revoked, self.time(now), ticket)
     }
 
     /// The answer's code, 200 for success.
@@ -146,8 +151,10 @@ impl Model {
 
     fn bury(&mut self, now: Timestamp) {
         let (revoked, time) = (self.revoked.clone(), self.time(now));
+        self.over |= self.end <= time;
+        let over = self.over;
         self.allocations
-            .retain(|it| now < it.ends && is_valid(&revoked, time, &it.ticket));
+            .retain(|it| !over && now < it.ends && is_valid(&revoked, time, &it.ticket));
     }
 
     fn allocate(

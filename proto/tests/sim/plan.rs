@@ -55,6 +55,8 @@ pub(crate) enum Happening {
     Restart,
     /// The server's clock is set to so many seconds later or earlier.
     Clock(i64),
+    /// The same, and three seconds later back.
+    Leap(i64),
 }
 
 impl Plan {
@@ -161,10 +163,18 @@ fn happening(dice: &mut Dice, length: Duration, members: usize) -> (Duration, Ha
         9 | 10 => Happening::Intrude(who, other),
         11 => revoke(dice),
         12 => Happening::Weather([0, 5, 40, 100][dice.below(4)]),
-        13 => Happening::Clock([7, -7, 600, -4000][dice.below(4)]),
+        13 => clock(dice),
         _ => Happening::Restart,
     };
     (when, what)
+}
+
+fn clock(dice: &mut Dice) -> Happening {
+    match dice.below(6) {
+        4 => Happening::Leap(900),
+        5 => Happening::Leap(10_800),
+        kind => Happening::Clock([7, -7, 600, -4000][kind]),
+    }
 }
 
 fn revoke(dice: &mut Dice) -> Happening {

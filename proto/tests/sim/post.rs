@@ -22,6 +22,8 @@ pub(crate) enum Event {
     Tick(usize),
     /// Signalling tells an agent where another can be reached.
     Meet(usize, usize),
+    /// The server's clock is set to so many seconds later or earlier.
+    Clock(i64),
     /// An agent starts over so many times.
     Redial(usize, u8),
     /// Something out of the plan.

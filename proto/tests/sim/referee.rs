@@ -36,9 +36,10 @@ pub(crate) struct Referee {
 pub(crate) type Sent = (FiveTuple, Vec<u8>);
 
 impl Referee {
-    pub(crate) fn new(config: Config) -> Self {
+    /// `end` is when the calls are over, in Unix seconds.
+    pub(crate) fn new(config: Config, end: u64) -> Self {
         Self {
-            model: Model::new(config.limits.allocations_per_ticket),
+            model: Model::new(config.limits.allocations_per_ticket, end),
             reached: Reached::default(),
             house: House::new(config, true),
             entries: BTreeMap::new(),

@@ -53,7 +53,7 @@ impl<'p> Town<'p> {
         config.limits.allocations_per_ticket = plan.quota;
         let mut town = Self {
             plan,
-            referee: Referee::new(config),
+            referee: Referee::new(config, plan.end()),
             post: Post::new(plan.seed),
             agents: Vec::new(),
             heard: BTreeMap::new(),
@@ -149,6 +149,7 @@ impl<'p> Town<'p> {
                     self.agents[hearer].meet(id, mask);
                 }
             }
+            Event::Clock(secs) => self.set_clock(secs),
             Event::Redial(index, times) => self.redial_often(index, times),
             Event::Happening(index) => self.happen(self.plan.happenings[index].1),
         }
@@ -245,13 +246,21 @@ impl<'p> Town<'p> {
                 self.referee.revoke(CallId([call; 16]), scope, until);
             }
             Happening::Weather(loss) => self.post.loss = loss,
-            Happening::Clock(secs) => {
-                self.clock = self.clock.saturating_add_signed(secs);
-                self.referee.set_clock(WallClock::new(self.clock));
+            Happening::Clock(secs) => self.set_clock(secs),
+            Happening::Leap(secs) => {
+                self.set_clock(secs);
+                let soon = self.now + Duration::from_secs(3);
+                self.post.at(soon, Event::Clock(-secs));
+                self.referee.reached.note("leap", 0);
             }
             Happening::Restart if self.restarts => self.referee.restart(),
             Happening::Restart => {}
         }
+    }
+
+    fn set_clock(&mut self, secs: i64) {
+        self.clock = self.clock.saturating_add_signed(secs);
+        self.referee.set_clock(WallClock::new(self.clock));
     }
 
     fn rebind(&mut self, index: usize, address: bool) {
