@@ -138,7 +138,7 @@ fn what_this_version_does_not_do_is_refused_unless_it_asks_for_nothing() {
         Config::parse("v.toml", defaults).unwrap_or_else(|e| panic!("{e}")),
         Config::default()
     );
-    assert!(error("[relay]\nfast_path = \"off\"\n").contains("\"auto\" or \"portable\""));
+    assert!(error("[relay]\nfast_path = \"fast\"\n").contains("\"off\" or \"portable\""));
     assert!(error("[open]\nenable = true\n").contains("did you mean `enabled`?"));
 }
 

@@ -7,6 +7,7 @@
 mod limits;
 mod problem;
 mod reader;
+mod relay;
 mod sections;
 mod value;
 
@@ -15,9 +16,9 @@ use std::path::Path;
 
 pub use limits::Limits;
 pub use problem::ConfigError;
+pub use relay::{FastPath, Relay, family};
 pub use sections::{
-    AnswerBinding, CallableBy, Control, FastPath, Log, Masking, Policy, Relay, Reveal, Ringing,
-    Store, family,
+    AnswerBinding, CallableBy, Control, Log, Masking, Policy, Reveal, Ringing, Store,
 };
 pub use value::{Listen, Maybe, Period};
 

@@ -2,169 +2,15 @@
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::reader::Document;
+use super::relay::is_host_name;
 use super::value::{Listen, Maybe, Period};
 use crate::telemetry::log::{Format, Level};
 
 const ONE_DAY: Period = Period::from_secs(86_400);
-
-/// `[relay]`: where clients come in, and what they are told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Relay {
-    /// REALM of the long-term credentials, 1 to 64 printable ASCII characters.
-    pub realm: String,
-    /// Addresses in the TURN URLs that clients are given; empty: detected.
-    pub public_addresses: Vec<IpAddr>,
-    /// Name in the TURN URLs in place of the addresses; may be empty.
-    pub host_name: String,
-    /// UDP listeners.
-    pub udp: Vec<SocketAddr>,
-    /// TCP listeners.
-    pub tcp: Vec<SocketAddr>,
-    /// Worker threads; 0 is one per core.
-    pub workers: usize,
-    /// How packets travel through the machine.
-    pub fast_path: FastPath,
-}
-
-/// How packets travel through the machine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum FastPath {
-    /// The fastest that works.
-    #[default]
-    Auto,
-    /// Plain sockets.
-    Portable,
-}
-
-impl Default for Relay {
-    fn default() -> Self {
-        let everywhere = vec![
-            SocketAddr::from((Ipv4Addr::UNSPECIFIED, 3478)),
-            SocketAddr::from((Ipv6Addr::UNSPECIFIED, 3478)),
-        ];
-        Self {
-            realm: "vizard".into(),
-            public_addresses: Vec::new(),
-            host_name: String::new(),
-            udp: everywhere.clone(),
-            tcp: everywhere,
-            workers: 0,
-            fast_path: FastPath::Auto,
-        }
-    }
-}
-
-impl Relay {
-    pub(super) fn read(document: &mut Document<'_>) -> Self {
-        let d = Self::default();
-        let listeners = "a list of ADDRESS:PORT, for example [\"0.0.0.0:3478\", \"[::]:3478\"]";
-        let mut s = document.section("relay");
-        let read = Self {
-            realm: s.key(
-                "realm",
-                d.realm,
-                "1 to 64 printable ASCII characters",
-                |realm| {
-                    (1..=64).contains(&realm.len())
-                        && realm
-                            .bytes()
-                            .all(|b| matches!(b, 0x20..=0x7e) && b != b'"' && b != b'\\')
-                },
-            ),
-            public_addresses: s.key(
-                "public_addresses",
-                d.public_addresses,
-                "a list of addresses at which clients reach this node, without ports",
-                |list: &Vec<IpAddr>| {
-                    list.iter()
-                        .all(|ip| !ip.is_unspecified() && !ip.is_multicast())
-                },
-            ),
-            host_name: s.key(
-                "host_name",
-                d.host_name,
-                "a DNS name such as relay.example.org, or an empty string",
-                |name: &String| name.is_empty() || is_host_name(name),
-            ),
-            udp: s.key("udp", d.udp, listeners, |list: &Vec<_>| all_different(list)),
-            tcp: s.key("tcp", d.tcp, listeners, |list: &Vec<_>| all_different(list)),
-            workers: s.key(
-                "workers",
-                d.workers,
-                "a number of threads, 0 to 1024",
-                |n| *n <= 1024,
-            ),
-            fast_path: s.key("fast_path", d.fast_path, "\"auto\" or \"portable\"", |_| {
-                true
-            }),
-        };
-        s.unserved("tls", &no_list());
-        s.unserved("dtls", &no_list());
-        s.finish();
-        read.check(document);
-        read
-    }
-
-    fn check(&self, document: &mut Document<'_>) {
-        if self.udp.is_empty() && self.tcp.is_empty() {
-            document.conflict(
-                "relay.udp",
-                "no listener at all",
-                "name one in relay.udp or relay.tcp",
-            );
-        } else if let Some(ip) = self.unserved_address(self.udp.iter().chain(&self.tcp)) {
-            document.conflict(
-                "relay.public_addresses",
-                &format!("nothing listens for {ip}, so clients would be given no URL with it"),
-                &format!(
-                    "remove the address, or listen on {} in relay.udp or relay.tcp",
-                    family(ip)
-                ),
-            );
-        }
-    }
-
-    /// The first public address that no URL can name, because none of `listeners` has its family.
-    pub fn unserved_address<'a>(
-        &self,
-        listeners: impl Iterator<Item = &'a SocketAddr> + Clone,
-    ) -> Option<IpAddr> {
-        if !self.host_name.is_empty() {
-            return None;
-        }
-        let served = |ip: &&IpAddr| {
-            listeners
-                .clone()
-                .any(|listener| listener.is_ipv4() == ip.is_ipv4())
-        };
-        self.public_addresses.iter().find(|ip| !served(ip)).copied()
-    }
-}
-
-/// The name of an address's family.
-pub fn family(ip: IpAddr) -> &'static str {
-    if ip.is_ipv4() { "IPv4" } else { "IPv6" }
-}
-
-fn all_different(listeners: &[SocketAddr]) -> bool {
-    let same = |a: &SocketAddr, b: &SocketAddr| a == b && a.port() != 0;
-    listeners
-        .iter()
-        .enumerate()
-        .all(|(i, a)| !listeners[..i].iter().any(|b| same(a, b)))
-}
-
-fn is_host_name(name: &str) -> bool {
-    let label = |l: &str| {
-        (1..=63).contains(&l.len()) && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-    };
-    name.len() <= 253 && name.split('.').all(label)
-}
 
 /// `[masking]`: mask addresses, and what a masked client is told of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -492,7 +338,7 @@ pub(super) fn read_unserved(document: &mut Document<'_>) {
     s.finish();
 }
 
-fn no_list() -> toml::Value {
+pub(super) fn no_list() -> toml::Value {
     toml::Value::Array(Vec::new())
 }
 

@@ -2,7 +2,7 @@
 //! workers.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -16,6 +16,7 @@ use vizard_proto::time::{Timestamp, WallClock};
 use super::counters::{Locks, Purpose, end_label};
 use super::mailbox::{Change, Mailbox};
 use super::stream::Quota;
+use super::udp::FastPath;
 use super::{Load, Report};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::Gauge;
@@ -42,6 +43,8 @@ pub(super) struct Brain {
     /// Whether clients are served yet.
     doors: (Mutex<bool>, Condvar),
     stopping: AtomicBool,
+    /// [`FastPath`] as a number.
+    fast_path: AtomicU8,
     locks: Locks,
     /// TCP connections of all workers together.
     pub(super) quota: Quota,
@@ -120,6 +123,7 @@ impl Brain {
             rules_version: AtomicU64::new(0),
             doors: (Mutex::new(false), Condvar::new()),
             stopping: AtomicBool::new(false),
+            fast_path: AtomicU8::new(FastPath::default() as u8),
             locks: Locks::new(&metrics),
             quota,
             metrics,
@@ -258,6 +262,18 @@ impl Brain {
                 .wait(open)
                 .unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Chooses how datagrams travel; each worker follows at its next turn.
+    pub(super) fn set_fast_path(&self, fast_path: FastPath) {
+        self.fast_path.store(fast_path as u8, Ordering::Relaxed);
+    }
+
+    /// How datagrams are to travel.
+    pub(super) fn fast_path(&self) -> FastPath {
+        let number = self.fast_path.load(Ordering::Relaxed);
+        let same = |it: &FastPath| *it as u8 == number;
+        FastPath::ALL.into_iter().find(same).unwrap_or_default()
     }
 
     /// When the relay wants to be told the time.

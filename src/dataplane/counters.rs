@@ -40,6 +40,8 @@ labels! {
     Loss {
         /// A datagram larger than any that we pass on.
         Oversized = "oversized",
+        /// The worker did not come in time, and the kernel had no room for it.
+        QueueFull = "receive_queue_full",
         /// The kernel did not say which of our addresses it was sent to.
         NoDestination = "no_destination",
         /// The socket's send buffer was full.
@@ -202,6 +204,10 @@ impl Counters {
 
     pub(super) fn lost(&mut self, loss: Loss) {
         self.lost.add(loss as usize, 1);
+    }
+
+    pub(super) fn lost_many(&mut self, loss: Loss, count: u32) {
+        self.lost.add(loss as usize, count.into());
     }
 
     pub(super) fn trouble(&mut self, trouble: Trouble) {

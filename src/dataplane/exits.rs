@@ -11,18 +11,26 @@ use vizard_proto::forward::Hop;
 use super::brain::Brain;
 use super::counters::{Counters, Loss, Path};
 use super::stream::Connections;
-use super::udp;
+use super::udp::{self, FastPath, Outbound};
 
 /// Zero bytes behind a message; what came in as padding is never passed on.
 const PADDING: [u8; 4] = [0; 4];
 /// `ChannelData`'s header.
 const HEADER: usize = vizard_proto::channel_data::HEADER_LEN;
 
+/// What a datagram counts as when it has been sent.
+#[derive(Clone, Copy)]
+enum Note {
+    Forwarded(Path, usize),
+    Answer,
+}
+
 pub(super) struct Exits {
     pub(super) counters: Counters,
     pub(super) sockets: Vec<udp::Socket>,
     pub(super) connections: Connections,
-    datagrams: udp::Exit,
+    /// Of each datagram we want to know which way it took and how long its payload is.
+    datagrams: udp::Sender<Note>,
     brain: Arc<Brain>,
     hand: u16,
 }
@@ -36,7 +44,7 @@ impl Exits {
     ) -> Self {
         Self {
             counters: Counters::new(&brain.metrics),
-            datagrams: udp::Exit::new(&sockets),
+            datagrams: udp::Sender::new(&sockets),
             sockets,
             connections,
             brain,
@@ -52,25 +60,46 @@ impl Exits {
             let parts = [&arena[message], &PADDING[..hop.padding]];
             return self.send_to_stream(&hop.to, Path::Table, hop.len - HEADER, &parts);
         }
+        let outbound = Outbound {
+            from: tuple.local,
+            to: tuple.remote,
+            head: &[],
+            body: message,
+            padding: 0,
+        };
+        let note = Note::Forwarded(Path::Table, hop.len - HEADER);
+        self.send_datagram(&outbound, note, arena);
+    }
+
+    fn send_datagram(&mut self, outbound: &Outbound<'_>, note: Note, arena: &[u8]) {
         if self.datagrams.is_full() {
             self.flush(arena);
         }
-        if let Err(loss) = self.datagrams.push(tuple, message) {
+        if let Err(loss) = self.datagrams.push(outbound, note) {
             self.counters.lost(loss);
         }
     }
 
-    /// Sends the datagrams that [`Self::pass_on`] has gathered.
+    /// Sends the datagrams that have been gathered.
     pub(super) fn flush(&mut self, arena: &[u8]) {
         let counters = &mut self.counters;
         self.datagrams
-            .flush(&self.sockets, arena, |len, sent| match sent {
-                Ok(()) => counters.forwarded(Path::Table, len - HEADER),
-                Err(loss) => counters.lost(loss),
+            .flush(&self.sockets, arena, |note, sent| match (note, sent) {
+                (Note::Forwarded(path, payload), Ok(())) => counters.forwarded(path, payload),
+                (Note::Answer, Ok(())) => {}
+                (_, Err(loss)) => counters.lost(loss),
             });
     }
 
-    /// Forgets the datagrams that [`Self::pass_on`] has gathered.
+    /// Chooses how datagrams travel. Nothing may be waiting.
+    pub(super) fn follow(&mut self, fast_path: FastPath) {
+        self.datagrams.follow(fast_path);
+        for socket in &self.sockets {
+            socket.follow(fast_path);
+        }
+    }
+
+    /// Forgets the datagrams that have been gathered.
     pub(super) fn discard(&mut self) {
         self.datagrams.discard();
     }
@@ -78,37 +107,40 @@ impl Exits {
     /// Sends what the relay wants delivered; `packet` is where the packet that it came in lies in
     /// the arena.
     pub(super) fn deliver(&mut self, delivery: &Delivery, arena: &[u8], packet: Range<usize>) {
-        self.flush(arena);
-        let payload = &arena[packet][delivery.payload.clone()];
-        let parts = [
-            delivery.prefix.as_bytes(),
-            payload,
-            &PADDING[..delivery.padding],
-        ];
+        let body = packet.start + delivery.payload.start..packet.start + delivery.payload.end;
         if delivery.to.tuple.transport.is_stream() {
-            return self.send_to_stream(&delivery.to, Path::Relay, payload.len(), &parts);
+            let (head, body) = (delivery.prefix.as_bytes(), &arena[body]);
+            let parts = [head, body, &PADDING[..delivery.padding]];
+            return self.send_to_stream(&delivery.to, Path::Relay, body.len(), &parts);
         }
-        match self
-            .datagrams
-            .send(&self.sockets, &delivery.to.tuple, parts)
-        {
-            Ok(()) => self.counters.forwarded(Path::Relay, payload.len()),
-            Err(loss) => self.counters.lost(loss),
-        }
+        let note = Note::Forwarded(Path::Relay, body.len());
+        let outbound = Outbound {
+            from: delivery.to.tuple.local,
+            to: delivery.to.tuple.remote,
+            head: delivery.prefix.as_bytes(),
+            body,
+            padding: delivery.padding,
+        };
+        self.send_datagram(&outbound, note, arena);
     }
 
     /// Answers a client of this worker.
     pub(super) fn answer(&mut self, to: &FiveTuple, answer: &[u8], arena: &[u8]) {
-        self.flush(arena);
         self.counters.answered(answer);
-        let sent = if to.transport.is_stream() {
-            self.connections.send_answer(to, answer)
-        } else {
-            self.datagrams.send(&self.sockets, to, [answer])
-        };
-        if let Err(loss) = sent {
-            self.counters.lost(loss);
+        if to.transport.is_stream() {
+            if let Err(loss) = self.connections.send_answer(to, answer) {
+                self.counters.lost(loss);
+            }
+            return;
         }
+        let outbound = Outbound {
+            from: to.local,
+            to: to.remote,
+            head: answer,
+            body: 0..0,
+            padding: 0,
+        };
+        self.send_datagram(&outbound, Note::Answer, arena);
     }
 
     /// Sends what other workers have for connections of this one.

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::AsFd;
 
 use nix::errno::Errno;
+use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use vizard_proto::address::{Family, Transport};
 
@@ -159,9 +160,7 @@ fn open_shared(transport: Transport, address: SocketAddr) -> io::Result<Socket> 
     sys::ignore_path_mtu(&socket, Family::of(address.ip()))?;
     match transport {
         Transport::Udp => {
-            // The kernel gives what it may; less is no reason not to start.
-            let _ = socket.set_recv_buffer_size(UDP_BUFFER);
-            let _ = socket.set_send_buffer_size(UDP_BUFFER);
+            grow_buffers(&socket);
             socket.bind(&address.into())?;
         }
         Transport::Tcp => {
@@ -191,6 +190,38 @@ fn open(transport: Transport, address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// Gives a socket the buffers wanted, or what the kernel lets us have: less is no reason not to
+/// start. With CAP_NET_ADMIN there is no limit.
+fn grow_buffers(socket: &Socket) {
+    if setsockopt(socket, sockopt::RcvBufForce, &UDP_BUFFER).is_err() {
+        let _ = socket.set_recv_buffer_size(UDP_BUFFER);
+    }
+    if setsockopt(socket, sockopt::SndBufForce, &UDP_BUFFER).is_err() {
+        let _ = socket.set_send_buffer_size(UDP_BUFFER);
+    }
+}
+
+/// What to do if the kernel gave a socket smaller buffers than wanted.
+pub(super) fn shortage(socket: &UdpSocket) -> Option<String> {
+    let socket = SockRef::from(socket);
+    let sizes = [socket.recv_buffer_size(), socket.send_buffer_size()];
+    shortage_of(sizes.into_iter().flatten().min()?)
+}
+
+/// `size` is as the kernel tells it: with as much again for its own bookkeeping.
+fn shortage_of(size: usize) -> Option<String> {
+    let given = size / 2;
+    (given < UDP_BUFFER).then(|| {
+        format!(
+            "the kernel holds {} KiB of packets for a UDP socket, and {} KiB are wanted: bursts \
+             may get lost; sysctl -w net.core.rmem_max={UDP_BUFFER} net.core.wmem_max={UDP_BUFFER} \
+             raises it",
+            given / 1024,
+            UDP_BUFFER / 1024,
+        )
+    })
+}
+
 fn mark(socket: &SockRef<'_>, address: SocketAddr) -> io::Result<()> {
     if address.is_ipv4() {
         socket.set_ttl_v4(TTL)?;
@@ -205,4 +236,28 @@ fn mark(socket: &SockRef<'_>, address: SocketAddr) -> io::Result<()> {
 pub(super) fn prepare_stream(stream: &mio::net::TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     mark(&SockRef::from(&stream.as_fd()), stream.local_addr()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_buffers_are_named_with_what_raises_them() {
+        assert_eq!(shortage_of(2 * UDP_BUFFER), None);
+        let said = shortage_of(425_984).expect("that is the kernel's default");
+        assert!(said.contains("208 KiB") && said.contains("sysctl -w net.core.rmem_max=4194304"));
+    }
+
+    #[test]
+    fn a_socket_has_the_buffers_that_the_kernel_allows() {
+        let all = "127.0.0.1:0".parse().expect("an address");
+        let sockets = udp(all, 2).expect("loopback");
+        let ports: Vec<_> = sockets.iter().map(|it| it.local_addr().ok()).collect();
+        assert_eq!(ports[0], ports[1]);
+        let most = std::fs::read_to_string("/proc/sys/net/core/rmem_max").expect("readable");
+        let most: usize = most.trim().parse().expect("a number");
+        let size = SockRef::from(&sockets[0]).recv_buffer_size().expect("one");
+        assert!(size >= 2 * most.min(UDP_BUFFER), "{size}");
+    }
 }

@@ -42,6 +42,7 @@ use worker::{Seat, WAKER, Worker};
 
 pub use listen::ListenError;
 pub use stream::ConnectionLimits;
+pub use udp::FastPath;
 
 /// How many forwarding entries may wait for a worker unless [`Settings::changes`] says otherwise.
 pub const DEFAULT_CHANGES: usize = 16_384;
@@ -65,6 +66,8 @@ pub struct Settings {
     /// How many changes of the forwarding table may wait for a worker before it must copy the
     /// whole table from the relay.
     pub changes: usize,
+    /// How datagrams travel.
+    pub fast_path: FastPath,
 }
 
 /// What the control side hears.
@@ -121,6 +124,11 @@ impl Handle {
         self.brain.open_doors();
     }
 
+    /// Chooses how datagrams travel. None is lost by it.
+    pub fn set_fast_path(&self, fast_path: FastPath) {
+        self.brain.set_fast_path(fast_path);
+    }
+
     /// How much there is to do.
     pub fn load(&self) -> Load {
         self.brain.load()
@@ -170,7 +178,9 @@ pub fn start(
     let (origin, clock) = clock();
     settings.relay.clock = clock;
     settings.workers = workers;
-    let Listeners { udp, tcp, seats } = open_listeners(&settings, workers)?;
+    let Listeners {
+        udp, tcp, seats, ..
+    } = open_listeners(&settings, workers)?;
     let mut mailboxes = Vec::with_capacity(workers);
     let mut registries = Vec::with_capacity(workers);
     for seat in &seats {
@@ -191,6 +201,7 @@ pub fn start(
         report,
         metrics,
     ));
+    brain.set_fast_path(settings.fast_path);
     let handle = Handle { brain };
     let mut running = Running {
         udp,
@@ -234,6 +245,8 @@ struct Listeners {
     udp: Vec<SocketAddr>,
     tcp: Vec<SocketAddr>,
     seats: Vec<Seat>,
+    /// What to say of too small socket buffers.
+    shortage: Option<String>,
 }
 
 fn open_listeners(settings: &Settings, workers: usize) -> Result<Listeners, StartError> {
@@ -256,12 +269,16 @@ fn open_listeners(settings: &Settings, workers: usize) -> Result<Listeners, Star
         udp: Vec::new(),
         tcp: Vec::new(),
         seats,
+        shortage: None,
     };
     for address in udp {
         listeners.open_udp(address)?;
     }
     for address in tcp {
         listeners.open_tcp(address)?;
+    }
+    if let Some(shortage) = &listeners.shortage {
+        tracing::warn!("{shortage}");
     }
     for seat in &mut listeners.seats {
         seat.register()?;
@@ -289,6 +306,9 @@ fn usable(transport: Transport, wanted: &[SocketAddr]) -> Result<Vec<SocketAddr>
 impl Listeners {
     fn open_udp(&mut self, address: SocketAddr) -> Result<(), StartError> {
         let sockets = listen::udp(address, self.seats.len())?;
+        if let Some(socket) = sockets.first() {
+            self.shortage = self.shortage.take().or_else(|| listen::shortage(socket));
+        }
         self.udp
             .extend(sockets.first().and_then(|socket| socket.local_addr().ok()));
         for (seat, socket) in self.seats.iter_mut().zip(sockets) {

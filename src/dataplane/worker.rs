@@ -20,7 +20,7 @@ use super::counters::{Closed, Loss, Purpose, Trouble};
 use super::desk::Desk;
 use super::exits::Exits;
 use super::stream::{Connections, Listener};
-use super::udp::{self, Ancillary, Received};
+use super::udp::{self, Arrival, FastPath, Inbox};
 
 /// How many datagrams are received before they are dealt with.
 pub(super) const BATCH: usize = 32;
@@ -61,6 +61,9 @@ impl Seat {
     }
 }
 
+/// Where the packets of a batch lie, and whose they are.
+type Batch = [Option<(Range<usize>, Client)>; BATCH];
+
 pub(super) struct Worker {
     hand: u16,
     brain: Arc<Brain>,
@@ -71,10 +74,12 @@ pub(super) struct Worker {
     readable: Vec<bool>,
     desk: Desk,
     exits: Exits,
-    /// Where packets are received and changed. Datagrams lie in slots of [`SLOT`] bytes; what is
-    /// read from a connection lies at the start.
-    arena: Box<[u8]>,
-    ancillary: Ancillary,
+    /// Where packets are received and changed: datagrams, and at the start what is read from a
+    /// connection.
+    inbox: Inbox,
+    /// How many times in a row receiving went wrong.
+    troubles: usize,
+    fast_path: FastPath,
     /// The connection whose messages are being dealt with.
     serving: Option<usize>,
     next_tick: Timestamp,
@@ -99,8 +104,9 @@ impl Worker {
             readable: vec![true; sockets.len()],
             desk,
             exits: Exits::new(hand, Arc::clone(&brain), sockets, connections),
-            arena: vec![0; BATCH * SLOT].into_boxed_slice(),
-            ancillary: Ancillary::new(),
+            inbox: Inbox::new(BATCH, SLOT),
+            troubles: 0,
+            fast_path: FastPath::default(),
             serving: None,
             next_tick: brain.now() + TICK,
             brain,
@@ -141,6 +147,7 @@ impl Worker {
                 self.exits.connections.cut_off(&tuple);
             }
         }
+        self.follow(self.brain.fast_path());
         self.desk.catch_up();
         self.exits.take_parcels();
         for index in 0..self.readable.len() {
@@ -151,6 +158,14 @@ impl Worker {
         self.serve_streams();
         self.keep_time();
         self.exits.counters.flush();
+    }
+
+    /// Has datagrams travel as they are to from here on.
+    fn follow(&mut self, fast_path: FastPath) {
+        if std::mem::replace(&mut self.fast_path, fast_path) != fast_path {
+            self.inbox.follow(fast_path);
+            self.exits.follow(fast_path);
+        }
     }
 
     /// Sleeps until something happens, and notes what.
@@ -191,37 +206,41 @@ impl Worker {
         until.since(now)
     }
 
-    /// Receives a batch from one socket and deals with it.
+    /// Receives from one socket and deals with what there was.
     fn receive_batch(&mut self, index: usize) {
-        let mut batch = [const { None }; BATCH];
-        let count = self.receive(index, &mut batch);
+        let reception = self.inbox.receive(&mut self.exits.sockets[index]);
+        self.readable[index] = reception.is_more;
+        self.exits
+            .counters
+            .lost_many(Loss::QueueFull, reception.overflows);
+        if reception.troubles > 0 {
+            self.exits.counters.trouble(Trouble::Receive);
+            self.troubles += 1;
+            if self.troubles == BATCH {
+                self.readable[index] = false; // Until the next tick: this is no passing error.
+            }
+        } else {
+            self.troubles = 0;
+        }
         let now = self.brain.now();
         self.desk.catch_up();
-        if count > 1 {
-            let packets = batch.iter().flatten();
-            self.desk
-                .look_ahead(packets.map(|(range, from)| (&from.tuple, &self.arena[range.clone()])));
+        let mut batch = [const { None }; BATCH];
+        while self.take_out(&mut batch) > 0 {
+            self.handle_batch(now, &mut batch);
         }
-        for (range, from) in batch.into_iter().flatten() {
-            self.desk
-                .handle(now, &from, &mut self.arena, range, &mut self.exits);
-        }
-        self.exits.flush(&self.arena);
+        self.exits.flush(self.inbox.buffers());
     }
 
-    /// Fills `batch` with where in the arena a packet lies and whose it is, and says how many
-    /// there are.
-    fn receive(
-        &mut self,
-        index: usize,
-        batch: &mut [Option<(Range<usize>, Client)>; BATCH],
-    ) -> usize {
-        let (mut count, mut troubles) = (0, 0);
-        for (slot, packet) in batch.iter_mut().enumerate() {
-            let start = slot * SLOT;
-            let buffer = &mut self.arena[start..start + SLOT];
-            match self.exits.sockets[index].receive(buffer, &mut self.ancillary) {
-                Received::Packet { len, remote, local } => {
+    /// Fills `batch` with where packets lie and whose they are, and says how many there are.
+    fn take_out(&mut self, batch: &mut Batch) -> usize {
+        let mut count = 0;
+        while let Some(slot) = batch.get_mut(count) {
+            match self.inbox.next() {
+                Some(Arrival::Packet {
+                    place,
+                    remote,
+                    local,
+                }) => {
                     let transport = Transport::Udp;
                     let tuple = FiveTuple {
                         transport,
@@ -229,25 +248,27 @@ impl Worker {
                         remote,
                     };
                     let hand = self.hand;
-                    *packet = Some((start..start + len, Client { tuple, hand }));
+                    *slot = Some((place, Client { tuple, hand }));
                     count += 1;
                 }
-                Received::Oversized => self.exits.counters.lost(Loss::Oversized),
-                Received::NoDestination => self.exits.counters.lost(Loss::NoDestination),
-                Received::Trouble => {
-                    self.exits.counters.trouble(Trouble::Receive);
-                    troubles += 1;
-                }
-                Received::Nothing => {
-                    self.readable[index] = false;
-                    return count;
-                }
+                Some(Arrival::Oversized) => self.exits.counters.lost(Loss::Oversized),
+                Some(Arrival::NoDestination) => self.exits.counters.lost(Loss::NoDestination),
+                None => break,
             }
         }
-        if troubles == BATCH {
-            self.readable[index] = false; // Until the next tick: this is no passing error.
-        }
         count
+    }
+
+    fn handle_batch(&mut self, now: Timestamp, batch: &mut Batch) {
+        let arena = self.inbox.buffers();
+        if batch[1].is_some() {
+            let packets = batch.iter().flatten();
+            self.desk
+                .look_ahead(packets.map(|(range, from)| (&from.tuple, &arena[range.clone()])));
+        }
+        for (range, from) in batch.iter_mut().filter_map(Option::take) {
+            self.desk.handle(now, &from, arena, range, &mut self.exits);
+        }
     }
 
     fn serve_streams(&mut self) {
@@ -261,7 +282,8 @@ impl Worker {
             connections.accept(listener, now, &self.brain, counters);
         }
         for _ in 0..self.exits.connections.ready_count() {
-            if let Some((place, from, len)) = self.exits.connections.read_next(&mut self.arena) {
+            if let Some((place, from, len)) = self.exits.connections.read_next(self.inbox.buffers())
+            {
                 self.read_messages(place, &from, len);
             }
         }
@@ -278,14 +300,14 @@ impl Worker {
         let now = self.brain.now();
         self.serving = Some(place);
         self.desk.catch_up();
+        let arena = self.inbox.buffers();
         let mut start = 0;
         let mut is_turn = self.exits.connections.is_turn(place);
         while self.exits.connections.is_open(place) {
-            match next_frame(&self.arena[start..len], SLOT) {
+            match next_frame(&arena[start..len], SLOT) {
                 Frame::Complete { message, total } => {
                     let range = start..start + message;
-                    self.desk
-                        .handle(now, from, &mut self.arena, range, &mut self.exits);
+                    self.desk.handle(now, from, arena, range, &mut self.exits);
                     start += total;
                     is_turn = true;
                 }
@@ -297,14 +319,14 @@ impl Worker {
                     start += there;
                 }
                 Frame::TooLong { .. } | Frame::Invalid => {
-                    self.exits.connections.doom(place, Closed::NotTurn)
+                    self.exits.connections.doom(place, Closed::NotTurn);
                 }
             }
         }
-        self.exits.flush(&self.arena);
+        self.exits.flush(arena);
         self.exits
             .connections
-            .keep(place, is_turn, &self.arena[start..len]);
+            .keep(place, is_turn, &arena[start..len]);
         self.serving = None;
     }
 

@@ -32,7 +32,7 @@ pub(super) struct Reach {
 
 /// Whether each address that clients are to be given is one that these listeners serve.
 pub(super) fn check(relay: &Relay, listeners: &Listeners) -> Result<(), StartError> {
-    match relay.unserved_address(listeners.udp.iter().chain(&listeners.tcp)) {
+    match relay.unserved_address(&listeners.udp.iter().chain(&listeners.tcp)) {
         Some(ip) => Err(StartError::unserved_address(ip)),
         None => Ok(()),
     }

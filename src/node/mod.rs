@@ -169,6 +169,8 @@ impl Node {
             masking: settings::masking(&next.masking),
             limits: settings::limits(&next.limits),
         })?;
+        self.relay
+            .set_fast_path(settings::fast_path(next.relay.fast_path));
         if let Some(control) = &self.control {
             control.switchboard().reload(live);
         }
@@ -230,6 +232,7 @@ fn relay_settings(config: &Config, secrets: &Secrets) -> dataplane::Settings {
             without_allocation: config.limits.tcp_idle_time.0,
         },
         changes: dataplane::DEFAULT_CHANGES,
+        fast_path: settings::fast_path(config.relay.fast_path),
     }
 }
 

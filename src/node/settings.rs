@@ -16,6 +16,7 @@ use crate::control::api::Address;
 use crate::control::keys::ApiKeys;
 use crate::control::policy;
 use crate::control::switchboard::Live;
+use crate::dataplane::FastPath;
 use crate::state::{Secrets, StateDirectory, StoredKey};
 
 /// The relay's settings. Its clock is set by the data plane.
@@ -194,6 +195,15 @@ pub(super) fn node_name(secrets: &Secrets) -> String {
         })
 }
 
+/// How datagrams travel, as the data plane is told.
+pub(super) fn fast_path(wanted: crate::config::FastPath) -> FastPath {
+    match wanted {
+        crate::config::FastPath::Auto => FastPath::Auto,
+        crate::config::FastPath::Off => FastPath::Off,
+        crate::config::FastPath::Portable => FastPath::Portable,
+    }
+}
+
 macro_rules! held_from_start {
     ($($section:ident.$key:ident),*) => {
         /// Keys that differ between the two and can't be changed in a running node.
@@ -218,7 +228,6 @@ held_from_start!(
     relay.udp,
     relay.tcp,
     relay.workers,
-    relay.fast_path,
     masking.pool_v4,
     masking.pool_v6,
     control.listen,

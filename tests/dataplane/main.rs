@@ -9,3 +9,4 @@ mod paths;
 mod revocation;
 mod sockets;
 mod streams;
+mod twins;

@@ -26,11 +26,11 @@ impl Namespace {
     }
 
     fn new() -> Option<Self> {
-        let make = || {
+        let enter = || {
             unshare(CloneFlags::CLONE_NEWNET).ok()?;
             File::open("/proc/thread-self/ns/net").ok()
         };
-        let made = Self(thread::spawn(make).join().ok().flatten()?);
+        let made = Self(thread::spawn(enter).join().ok().flatten()?);
         made.ip("link set lo up");
         Some(made)
     }

@@ -9,7 +9,7 @@ use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
 };
 use socket2::SockRef;
-use vizard::dataplane::{self, ConnectionLimits, Settings, StartError};
+use vizard::dataplane::{self, ConnectionLimits, FastPath, Settings, StartError};
 use vizard::telemetry::Metrics;
 use vizard_proto::auth::ticket::{TicketKey, TicketKeys};
 use vizard_proto::config::{Config, Limits, Masking};
@@ -209,6 +209,7 @@ fn settings(udp: &[SocketAddr], tcp: &[SocketAddr]) -> Settings {
         seed: [1; 32],
         connections: ConnectionLimits::default(),
         changes: 16,
+        fast_path: FastPath::Auto,
     }
 }
 

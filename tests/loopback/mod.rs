@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
-use vizard::dataplane::{self, ConnectionLimits, DEFAULT_CHANGES, Handle, Report, Running};
+use vizard::dataplane::{
+    self, ConnectionLimits, DEFAULT_CHANGES, FastPath, Handle, Report, Running,
+};
 use vizard::telemetry::Metrics;
 use vizard_proto::auth::ticket::{CallId, Credential, Ticket, TicketKey, TicketKeys};
 use vizard_proto::config::{Config, Limits, Masking};
@@ -26,6 +28,18 @@ pub struct Setup {
     pub tcp: Vec<&'static str>,
     pub changes: usize,
     pub connections: ConnectionLimits,
+    pub fast_path: FastPath,
+}
+
+/// Names the [`FastPath`] that nodes are started with, so that the same tests try each.
+pub const FAST_PATH: &str = "VIZARD_TEST_FAST_PATH";
+
+fn fast_path() -> FastPath {
+    let Ok(name) = std::env::var(FAST_PATH) else {
+        return FastPath::Auto;
+    };
+    let named = |it: &FastPath| format!("{it:?}") == name;
+    FastPath::ALL.into_iter().find(named).expect("one of them")
 }
 
 impl Default for Setup {
@@ -36,6 +50,7 @@ impl Default for Setup {
             tcp: vec!["127.0.0.1:0", "[::1]:0"],
             changes: DEFAULT_CHANGES,
             connections: ConnectionLimits::default(),
+            fast_path: fast_path(),
         }
     }
 }
@@ -81,6 +96,7 @@ impl Node {
             seed: [5; 32],
             connections: setup.connections,
             changes: setup.changes,
+            fast_path: setup.fast_path,
         };
         let reports = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&reports);

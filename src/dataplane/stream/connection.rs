@@ -92,15 +92,14 @@ pub(super) struct Connection {
     /// Whether the client has closed its side. We are told once, perhaps together with its last
     /// bytes, so everything is read until the end comes.
     pub(super) is_ending: bool,
-    /// Whether a whole message has come. Before that, bytes that would be a very long one are
-    /// another protocol: "GET " is a `ChannelData` header, as numbers go.
-    pub(super) is_turn: bool,
     /// Whether it is to be closed at the end of the turn.
     pub(super) is_doomed: bool,
     /// The start of a message whose rest has not come yet.
     rest: Option<Rest>,
-    /// How many bytes to come belong to a message that is longer than any that is passed on.
-    to_pass_over: usize,
+    /// How many bytes to come belong to a message that is longer than any that is passed on;
+    /// `None` until a whole message has come. Before that, bytes that would be a very long one are
+    /// another protocol: "GET " is a `ChannelData` header, as numbers go.
+    to_pass_over: Option<usize>,
     queue: VecDeque<u8>,
 }
 
@@ -112,10 +111,9 @@ impl Connection {
             serial,
             is_ready: false,
             is_ending: false,
-            is_turn: false,
             is_doomed: false,
             rest: None,
-            to_pass_over: 0,
+            to_pass_over: None,
             queue: VecDeque::new(),
         }
     }
@@ -160,9 +158,10 @@ impl Connection {
             spares.give_back(buffer);
         }
         // Nothing is kept while there is something to pass over: it would be passed over as well.
-        let passed_over = self.to_pass_over.min(len);
-        if passed_over > 0 {
-            self.to_pass_over -= passed_over;
+        let mut passed_over = 0;
+        if let Some(to_pass_over @ 1..) = &mut self.to_pass_over {
+            passed_over = len.min(*to_pass_over);
+            *to_pass_over -= passed_over;
             arena.copy_within(passed_over..len, 0);
         }
         Filled::Some {
@@ -183,9 +182,19 @@ impl Connection {
         self.rest = Some(Rest { buffer, len });
     }
 
+    /// Whether a whole message has come.
+    pub(super) fn is_turn(&self) -> bool {
+        self.to_pass_over.is_some()
+    }
+
+    /// A whole message has come.
+    pub(super) fn note_turn(&mut self) {
+        self.to_pass_over.get_or_insert(0);
+    }
+
     /// Passes over the next `len` bytes that come.
     pub(super) fn pass_over(&mut self, len: usize) {
-        self.to_pass_over = len;
+        self.to_pass_over = Some(len);
     }
 
     /// Sends a message made of `parts`, or queues what the socket does not take.

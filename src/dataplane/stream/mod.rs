@@ -241,14 +241,16 @@ impl Connections {
 
     /// Whether a whole message has come from the connection.
     pub(super) fn is_turn(&self, place: usize) -> bool {
-        matches!(self.places.get(place), Some(Some(connection)) if connection.is_turn)
+        matches!(self.places.get(place), Some(Some(connection)) if connection.is_turn())
     }
 
     /// Keeps what is left of what was read, until there is more, and whether a whole message has
     /// come.
     pub(super) fn keep(&mut self, place: usize, is_turn: bool, rest: &[u8]) {
         if let Some(connection) = self.places.get_mut(place).and_then(Option::as_mut) {
-            connection.is_turn = is_turn;
+            if is_turn {
+                connection.note_turn();
+            }
             connection.keep(rest, &mut self.spares);
         }
     }

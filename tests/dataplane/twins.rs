@@ -1,0 +1,68 @@
+//! Both twins of the sockets do the same, and may be exchanged while packets pass.
+
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use vizard::dataplane::FastPath;
+
+use crate::loopback::{FAST_PATH, Heard, Node, Setup};
+
+/// Runs all tests of this program once more, with nodes that are started with this fast path.
+fn all_hold_with(fast_path: FastPath) {
+    let program = std::env::current_exe().expect("it runs");
+    let mut again = Command::new(program);
+    again.args(["--skip", "twins::"]);
+    again.env(FAST_PATH, format!("{fast_path:?}"));
+    let output = again.output().expect("it can be started");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("sockets::"), "none was run");
+}
+
+#[test]
+fn the_portable_twin_passes_every_test() {
+    all_hold_with(FastPath::Portable);
+}
+
+#[test]
+fn so_do_batches_without_trains() {
+    all_hold_with(FastPath::Off);
+}
+
+#[test]
+fn an_exchange_in_mid_call_loses_nothing() {
+    const ROUNDS: u32 = 300;
+    const BURST: u32 = 20;
+    let node = Node::start(&Setup::default());
+    let call = node.call();
+    let mut alice = call.over_udp(0, node.udp(0));
+    let mut bob = call.over_udp(1, node.udp(0));
+    let (a, b) = (alice.allocate(), bob.allocate());
+    assert_eq!(alice.bind(0x4001, b), Ok(()));
+    assert_eq!(bob.bind(0x4002, a), Ok(()));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0..ROUNDS {
+                for number in 0..BURST {
+                    let mut payload = [0xAB; 1200];
+                    payload[..4].copy_from_slice(&(round * BURST + number).to_be_bytes());
+                    alice.say(0x4001, &payload);
+                }
+                // Room for the others, and a pace that no buffer on the way overflows at.
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        for number in 0..ROUNDS * BURST {
+            if number % 7 == 0 {
+                let next = FastPath::ALL[(number / 7 % 3) as usize];
+                node.handle.set_fast_path(next);
+            }
+            let Heard::Channel(0x4002, payload) = bob.hear() else {
+                panic!("it came by another way");
+            };
+            assert_eq!(payload.len(), 1200);
+            assert_eq!(payload.first_chunk(), Some(&number.to_be_bytes()));
+        }
+    });
+}
