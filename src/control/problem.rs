@@ -69,16 +69,18 @@ impl Problem {
         }
     }
 
-    /// A request with something wrong at `path`.
-    pub fn fault(path: impl Into<String>, detail: impl Into<String>) -> Self {
-        let errors = vec![Fault {
-            path: path.into(),
-            detail: detail.into(),
-        }];
+    /// A request with several things wrong.
+    pub fn faults(errors: Vec<Fault>) -> Self {
         Self {
             errors,
             ..Self::new(Kind::InvalidRequest, "")
         }
+    }
+
+    /// A request with something wrong at `path`.
+    pub fn fault(path: impl Into<String>, detail: impl Into<String>) -> Self {
+        let (path, detail) = (path.into(), detail.into());
+        Self::faults(vec![Fault { path, detail }])
     }
 }
 

@@ -6,5 +6,7 @@ mod framing;
 mod harness;
 mod lasting;
 mod logging;
+mod names;
 mod opening;
 mod repeating;
+mod wrong_types;

@@ -60,7 +60,7 @@ impl Http {
         body: &[u8],
     ) -> Response {
         let mut head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: vizard\r\nConnection: close\r\n\
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
              Authorization: Bearer {}\r\nContent-Type: application/json\r\n\
              Content-Length: {}\r\n",
             self.key,

@@ -214,7 +214,7 @@ pub(super) async fn answer(
 ) -> Result<axum::Json<CallView>, Problem> {
     let path = format!("/v1/calls/{}/answer", names::written(id));
     let once = once(&headers, &holder, &path, body.hash)?;
-    let AnswerRequest { party, device } = body.value;
+    let (party, device) = body.value.names();
     let answering =
         api.work(move |switchboard| switchboard.answer(id, &party, device.as_deref(), once));
     let call = answering.await?;

@@ -9,9 +9,11 @@ use axum::http::{HeaderMap, header};
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 use vizard_proto::auth::ticket::CallId;
 
 use super::Api;
+use super::shape::Shapes;
 use crate::control::keys::{Holder, Scope};
 use crate::control::names;
 use crate::control::problem::{Kind, Problem};
@@ -94,18 +96,34 @@ pub(super) struct Json<T> {
     pub(super) hash: [u8; 32],
 }
 
-impl<T: DeserializeOwned> FromRequest<Api> for Json<T> {
+impl<T: DeserializeOwned + ToSchema> FromRequest<Api> for Json<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _: &Api) -> Result<Self, Problem> {
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
         if !is_json(request.headers()) {
             let detail = "Send `Content-Type: application/json`.";
             return Err(Problem::new(Kind::UnsupportedMediaType, detail));
         }
         let bytes = read(request.into_body(), BODY_TIMEOUT).await?;
+        Self::parse(&bytes, &api.shapes)
+    }
+}
+
+impl<T: DeserializeOwned + ToSchema> Json<T> {
+    fn parse(bytes: &[u8], shapes: &Shapes) -> Result<Self, Problem> {
+        let said: serde_json::Value =
+            serde_json::from_slice(bytes).map_err(|error| not_json(&error))?;
+        let faults = shapes.faults(&T::name(), &said);
+        if !faults.is_empty() {
+            return Err(Problem::faults(faults));
+        }
+        // A field that is there twice has one place in `said`: this looks at the text itself.
+        let mut json = serde_json::Deserializer::from_slice(bytes);
+        let value = serde_path_to_error::deserialize(&mut json)
+            .map_err(|error| not_taken(&error.path().to_string(), error.inner()))?;
         Ok(Self {
-            value: parse(&bytes)?,
-            hash: hash(&bytes)?,
+            value,
+            hash: Sha256::digest(said.to_string()).into(),
         })
     }
 }
@@ -146,56 +164,34 @@ async fn read_all(mut body: Body) -> Result<Vec<u8>, Problem> {
     Ok(bytes)
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let path = error.path().to_string();
-        explain(&path, error.inner())
-    })?;
-    json.end().map_err(|error| explain("", &error))?;
-    Ok(value)
-}
-
-fn hash(bytes: &[u8]) -> Result<[u8; 32], Problem> {
-    let value: serde_json::Value =
-        serde_json::from_slice(bytes).map_err(|error| explain("", &error))?;
-    Ok(Sha256::digest(value.to_string()).into())
-}
-
-/// What is wrong with a body, without quoting from it: it may hold anything.
-fn explain(path: &str, error: &serde_json::Error) -> Problem {
+fn not_json(error: &serde_json::Error) -> Problem {
     let message = error.to_string();
-    let message = message.split(" at line ").next().unwrap_or_default();
-    if !error.is_data() {
-        let (line, column) = (error.line(), error.column());
-        let detail = format!("Line {line}, column {column}: {message}.");
-        return Problem::new(Kind::InvalidJson, detail);
-    }
-    let field = message
-        .strip_prefix("unknown field `")
-        .and_then(|rest| rest.split('`').next());
-    let path = match (path, field) {
-        (".", Some(field)) => field.to_owned(),
-        (path, Some(field)) if !path.ends_with(field) => format!("{path}.{field}"),
-        (path, _) => path.to_owned(),
+    let message = match message.split(" at line ").next().unwrap_or_default() {
+        "recursion limit exceeded" => "nested too deeply",
+        "expected ident" => "expected true, false or null",
+        said if error.is_eof() => said.strip_prefix("EOF while parsing ").unwrap_or(said),
+        said => said,
     };
-    Problem::fault(path, unquoted(message))
+    let (line, column) = (error.line(), error.column());
+    let detail = if error.is_eof() {
+        format!("Line {line}, column {column}: the body ends within {message}.")
+    } else {
+        format!("Line {line}, column {column}: {message}.")
+    };
+    Problem::new(Kind::InvalidJson, detail)
 }
 
-/// `invalid type: string "...", expected u32` without what is quoted.
-fn unquoted(message: &str) -> String {
-    let Some((what, rest)) = message.split_once(": ") else {
-        return message.to_owned();
-    };
-    let expected = rest
-        .rsplit_once(", expected ")
-        .map_or("something else", |(_, expected)| expected);
-    match what {
-        "invalid type" | "invalid value" | "invalid length" => {
-            let kind = rest.split([' ', ',']).next().unwrap_or_default();
-            format!("{what}: {kind}, expected {expected}")
-        }
-        _ => message.to_owned(),
+/// What is wrong with a body that has the right shape. Nothing is quoted from it but the name of a
+/// field that the API knows.
+fn not_taken(path: &str, error: &serde_json::Error) -> Problem {
+    let message = error.to_string();
+    let twice = message
+        .strip_prefix("duplicate field `")
+        .and_then(|rest| rest.split('`').next());
+    match (path, twice) {
+        (".", Some(field)) => Problem::fault(field, "is there twice"),
+        (path, Some(field)) => Problem::fault(format!("{path}.{field}"), "is there twice"),
+        (path, None) => Problem::fault(path, "can't be used"),
     }
 }
 
@@ -235,70 +231,111 @@ mod tests {
     use std::task::{Context, Poll};
 
     use super::*;
-    use crate::control::api::request::CallRequest;
+    use crate::control::api::request::{AnswerRequest, CallRequest};
 
-    fn faults(body: &str) -> (String, Vec<(String, String)>) {
-        let problem = parse::<CallRequest>(body.as_bytes()).unwrap_err();
-        let faults = problem.errors.into_iter();
-        (
-            problem.detail,
-            faults.map(|fault| (fault.path, fault.detail)).collect(),
-        )
+    fn problem(body: &str) -> Problem {
+        let shapes = Shapes::of(&crate::control::api::described().into_openapi());
+        let parsed = Json::<CallRequest>::parse(body.as_bytes(), &shapes);
+        parsed.map(|_| ()).expect_err(body)
     }
 
-    fn fault(body: &str) -> (String, String) {
-        faults(body).1.remove(0)
+    fn faults(body: &str) -> Vec<(String, String)> {
+        let faults = problem(body).errors.into_iter();
+        faults.map(|fault| (fault.path, fault.detail)).collect()
     }
 
     #[test]
     fn an_unknown_field_is_named_with_its_path() {
-        let (path, detail) = fault(r#"{"parties":[{"id":"a"},{"id":"b","reveal":1}]}"#);
-        assert_eq!(path, "parties[1].reveal");
-        assert!(
-            detail.starts_with("unknown field `reveal`, expected one of"),
-            "{detail}"
-        );
-        assert_eq!(fault(r#"{"partys":[]}"#).0, "partys");
-        assert_eq!(
-            fault(r#"{"parties":[],"limits":{"mbps":1}}"#).0,
-            "limits.mbps"
-        );
+        let party = r#"{"id":"a"}"#;
+        let cases = [
+            (
+                format!(r#"{{"parties":[{party},{{"id":"b","devise":1}}]}}"#),
+                "parties[1].devise",
+            ),
+            (
+                format!(r#"{{"parties":[{party},{party}],"partys":[]}}"#),
+                "partys",
+            ),
+            (
+                format!(r#"{{"parties":[{party},{party}],"limits":{{"mbps":1}}}}"#),
+                "limits.mbps",
+            ),
+        ];
+        for (body, path) in cases {
+            let faults = faults(&body);
+            assert_eq!((faults.len(), faults[0].0.as_str()), (1, path));
+            assert!(
+                faults[0].1.starts_with("is not known here; there are `"),
+                "{faults:?}"
+            );
+        }
     }
 
     #[test]
-    fn a_wrong_type_is_named_and_not_quoted() {
-        let wrong = r#"{"parties":[{"id":"a","callable_by":["everyone",{"x":1}]}]}"#;
+    fn a_wrong_type_is_named_in_the_words_of_json_and_not_quoted() {
+        let wrong = r#"{"parties":[{"id":"a","callable_by":["everyone",{"x":1}]},[]],
+            "ttl":"203.0.113.9, expected 10.0.0.1","limits":4.5}"#;
+        let fault = |path: &str, detail: &str| (path.to_owned(), detail.to_owned());
         assert_eq!(
-            fault(wrong),
-            (
-                "parties[0].callable_by[1]".into(),
-                "invalid type: map, expected a string".into()
-            )
+            faults(wrong),
+            [
+                fault("limits", "must be an object, not a number with a fraction"),
+                fault(
+                    "parties[0].callable_by[1]",
+                    "must be a string, not an object"
+                ),
+                fault("parties[1]", "must be an object, not an array"),
+                fault("ttl", "must be a whole number, not a string"),
+            ]
         );
-        let (path, detail) = fault(r#"{"parties":[],"ttl":"203.0.113.9, expected 10.0.0.1"}"#);
         assert_eq!(
-            (path.as_str(), detail.as_str()),
-            ("ttl", "invalid type: string, expected u32")
+            faults(r#"{"parties":{},"ttl":-1}"#),
+            [
+                fault("parties", "must be an array, not an object"),
+                fault("ttl", "must be 30 to 86400")
+            ]
         );
-        let (_, detail) = fault(r#"{"parties":[],"ttl":-1}"#);
-        assert_eq!(detail, "invalid value: integer, expected u32");
+        assert_eq!(faults("{}"), [fault("parties", "is missing")]);
+        assert_eq!(
+            faults("[]"),
+            [fault(".", "must be an object, not an array")]
+        );
     }
 
     #[test]
     fn a_field_may_not_be_given_twice() {
-        let twice = r#"{"parties":[{"id":"a","reveal_address_to":"nobody","reveal_address_to":"everybody"}]}"#;
-        assert_eq!(fault(twice).1, "duplicate field `reveal_address_to`");
+        let twice = r#"{"parties":[{"id":"a","reveal_address_to":"nobody","reveal_address_to":"everybody"},{"id":"b"}]}"#;
+        let fault = (
+            "parties[0].reveal_address_to".into(),
+            "is there twice".into(),
+        );
+        assert_eq!(faults(twice), [fault]);
+        let twice = r#"{"parties":[{"id":"a"},{"id":"b"}],"ttl":30,"ttl":40}"#;
+        assert_eq!(faults(twice), [("ttl".into(), "is there twice".into())]);
     }
 
     #[test]
     fn what_is_not_json_is_pointed_at() {
-        let (detail, faults) = faults("{\n\"parties\": ]");
-        assert_eq!(
-            (detail.as_str(), faults.len()),
-            ("Line 2, column 12: expected value.", 0)
-        );
-        assert!(parse::<CallRequest>(br#"{"parties":[]} x"#).is_err());
-        assert!(parse::<CallRequest>(b"").is_err());
+        for (body, detail) in [
+            ("{\n\"parties\": ]", "Line 2, column 12: expected value."),
+            (
+                "{\"parties\":[]} x",
+                "Line 1, column 16: trailing characters.",
+            ),
+            ("", "Line 1, column 0: the body ends within a value."),
+            (
+                "{\"parties\":[",
+                "Line 1, column 12: the body ends within a list.",
+            ),
+            ("nul", "Line 1, column 3: the body ends within a value."),
+            ("nulx", "Line 1, column 4: expected true, false or null."),
+            (
+                &"[".repeat(60_000),
+                "Line 1, column 128: nested too deeply.",
+            ),
+        ] {
+            assert_eq!(problem(body).detail, detail);
+        }
     }
 
     /// A body of which nothing ever comes.
@@ -324,11 +361,15 @@ mod tests {
 
     #[test]
     fn the_hash_is_of_what_is_said() {
-        let hash = |text: &str| super::hash(text.as_bytes()).unwrap();
+        let shapes = Shapes::of(&crate::control::api::described().into_openapi());
+        let hash = |text: &str| {
+            let parsed = Json::<AnswerRequest>::parse(text.as_bytes(), &shapes);
+            parsed.map(|body| body.hash).expect(text)
+        };
         assert_eq!(
-            hash(r#"{"a":1,"b":[2]}"#),
-            hash(r#" { "b" : [ 2 ], "a" : 1 }"#)
+            hash(r#"{"party":"a","device":"b"}"#),
+            hash(r#" { "device" : "b", "party" : "a" }"#)
         );
-        assert_ne!(hash(r#"{"a":1,"b":[2]}"#), hash(r#"{"a":1,"b":[3]}"#));
+        assert_ne!(hash(r#"{"party":"a"}"#), hash(r#"{"party":"b"}"#));
     }
 }

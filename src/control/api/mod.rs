@@ -7,7 +7,9 @@ mod door;
 mod extract;
 mod health;
 mod listen;
+mod name;
 mod request;
+mod shape;
 mod view;
 
 use std::sync::Arc;
@@ -28,6 +30,7 @@ use super::problem::{Kind, Problem};
 use super::switchboard::{self, Switchboard};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::code_label;
+use shape::Shapes;
 use view::{CallView, Renderer};
 
 pub use extract::BODY_LIMIT;
@@ -55,6 +58,7 @@ pub(super) struct Api {
     metrics: Arc<Metrics>,
     node: Arc<str>,
     document: Arc<str>,
+    shapes: Arc<Shapes>,
     /// Whether the API listens on a loopback address.
     on_loopback: bool,
     workers: Arc<Semaphore>,
@@ -119,6 +123,7 @@ pub(super) fn router(
         metrics,
         node: node.into(),
         document: rendered(&document).into(),
+        shapes: Arc::new(Shapes::of(&document)),
         on_loopback: matches!(listen, Address::Tcp(address) if address.ip().is_loopback()),
         workers: Arc::new(Semaphore::new(WORKERS)),
     };

@@ -1,23 +1,21 @@
 //! What a request to open or to decide a call says, and what is made of it.
 //!
-//! An unknown field is an error with its path. An unknown word in a privacy field is not: it is
-//! taken as the most private one, and the decision's `why` says so.
+//! What the types' descriptions say of fields, numbers of items and ranges has been held against the
+//! body by `shape`. An unknown word in a privacy field is no error: it is taken as the most private
+//! one, and the decision's `why` says so.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use crate::control::calls::MAX_DEVICES;
-use crate::control::policy::{
-    self, CallableBy, Facts, MAX_PARTIES, MIN_PARTIES, Members, Request, Reveal, Standing,
-};
+use super::name::{self, Name};
+use super::shape::MAX_FAULTS;
+use crate::control::policy::{self, CallableBy, Facts, Members, Request, Reveal, Standing};
 use crate::control::problem::{Fault, Kind, Problem};
 use crate::control::switchboard::Wanted;
-
-/// Longest name of a party or a device, in bytes.
-const MAX_NAME: usize = 128;
 
 /// A call that may be opened: who with whom, and what is known of them.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -28,10 +26,11 @@ pub(super) struct CallRequest {
     pub(super) parties: Vec<PartyRequest>,
     /// The id of the party that calls the others. Without it everybody must be callable by
     /// everybody.
-    #[schema(example = "alice")]
+    #[schema(value_type = Option<Name>)]
     pub(super) caller: Option<String>,
     /// What holds between the parties and of each. Absent facts count as absent.
     #[serde(default)]
+    #[schema(max_items = 512)]
     pub(super) facts: Vec<FactRequest>,
     /// Seconds that the tickets live: 30 up to `policy.ticket_ttl`, which is also the default.
     #[schema(minimum = 30, maximum = 86400, example = 7200)]
@@ -44,8 +43,8 @@ pub(super) struct CallRequest {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PartyRequest {
-    /// The platform's name for it, of at most 128 bytes, different from the others'.
-    #[schema(min_length = 1, max_length = 128, example = "alice")]
+    /// The platform's name for it, different from the others'.
+    #[schema(value_type = Name)]
     pub(super) id: String,
     /// Who may learn its address: `nobody`, `contacts` (looks at the facts from this party) or
     /// `everybody`. Any other word counts as `nobody`. Absent: `policy.default_reveal`.
@@ -53,20 +52,23 @@ pub(super) struct PartyRequest {
     pub(super) reveal_address_to: Option<String>,
     /// Ids of parties that may learn it anyway.
     #[serde(default)]
+    #[schema(max_items = 1024, value_type = Vec<Name>)]
     pub(super) always: Vec<String>,
     /// Ids of parties that may not; wins over `always`.
     #[serde(default)]
+    #[schema(max_items = 1024, value_type = Vec<Name>)]
     pub(super) never: Vec<String>,
     /// Whom it takes calls from: any of `contacts`, `following`, `verified`, `everyone`. Any other
     /// word admits nobody, and so does the empty list. Absent: `policy.default_callable_by`.
-    #[schema(example = json!(["following", "verified"]))]
+    #[schema(max_items = 16, example = json!(["following", "verified"]))]
     pub(super) callable_by: Option<Vec<String>>,
     /// Names of its devices, each of which gets a ticket of its own: 1 to 8. Absent: one device
     /// without a name.
-    #[schema(min_items = 1, max_items = 8, example = json!(["phone", "laptop"]))]
+    #[schema(min_items = 1, max_items = 8, value_type = Option<Vec<Name>>)]
     pub(super) devices: Option<Vec<String>>,
     /// Addresses of a static party, `IP:PORT` or `IP:FIRST-LAST`. This version refuses them with
     /// `/problems/static-party-unavailable`.
+    #[schema(min_items = 1, max_items = 64)]
     pub(super) addresses: Option<Vec<String>>,
 }
 
@@ -75,16 +77,17 @@ pub(super) struct PartyRequest {
 #[serde(deny_unknown_fields)]
 pub(super) struct FactRequest {
     /// The id of the party that the fact is about, with `to`.
-    #[schema(example = "bob")]
+    #[schema(value_type = Option<Name>)]
     pub(super) from: Option<String>,
     /// The id of the party that it is directed at, with `from`.
-    #[schema(example = "alice")]
+    #[schema(value_type = Option<Name>)]
     pub(super) to: Option<String>,
     /// The id of the party that the fact is about, alone.
+    #[schema(value_type = Option<Name>)]
     pub(super) party: Option<String>,
     /// Directed: `contact`, `following`, `messaged`, `blocked`, read from left to right. Alone:
     /// `verified`. Any other word masks the call.
-    #[schema(example = json!(["following", "messaged"]))]
+    #[schema(max_items = 16, example = json!(["following", "messaged"]))]
     pub(super) is: Vec<String>,
 }
 
@@ -93,8 +96,8 @@ pub(super) struct FactRequest {
 #[serde(deny_unknown_fields)]
 pub(super) struct LimitsRequest {
     /// Kilobits of payload per second that one allocation may send.
-    #[schema(value_type = Option<u32>, minimum = 1, example = 4000)]
-    pub(super) kbps: Option<NonZeroU32>,
+    #[schema(minimum = 1, maximum = 4_294_967_295_u32, example = 4000)]
+    pub(super) kbps: Option<u32>,
 }
 
 /// Which party answers.
@@ -102,16 +105,17 @@ pub(super) struct LimitsRequest {
 #[serde(deny_unknown_fields)]
 pub(super) struct AnswerRequest {
     /// Its id.
-    #[schema(example = "bob")]
+    #[schema(value_type = Name)]
     pub(super) party: String,
     /// Its device; needed if it has several.
-    #[schema(example = "phone")]
+    #[schema(value_type = Option<Name>)]
     pub(super) device: Option<String>,
 }
 
 impl CallRequest {
     /// What the request wants, or everything that is wrong with it.
-    pub(super) fn wanted(self) -> Result<Wanted, Problem> {
+    pub(super) fn wanted(mut self) -> Result<Wanted, Problem> {
+        self.names().for_each(compose);
         let mut faults = Faults::default();
         let ids: Vec<&str> = self.parties.iter().map(|party| party.id.as_str()).collect();
         faults.check_parties(&ids);
@@ -129,6 +133,10 @@ impl CallRequest {
             .caller
             .as_deref()
             .map(|id| faults.known(find(id), "caller"));
+        let kbps = self.limits.as_ref().and_then(|limits| limits.kbps);
+        if kbps == Some(0) {
+            faults.add("limits.kbps", "must be 1 or more");
+        }
         faults.into_result()?;
         if self.parties.iter().any(|party| party.addresses.is_some()) {
             let detail = "A party with addresses needs [open] relay_ports, which this version does \
@@ -144,8 +152,35 @@ impl CallRequest {
                 .collect(),
             request,
             ttl: self.ttl,
-            kbps: self.limits.and_then(|limits| limits.kbps),
+            kbps: kbps.and_then(NonZeroU32::new),
         })
+    }
+
+    /// All names in the request.
+    fn names(&mut self) -> impl Iterator<Item = &mut String> {
+        let parties = self.parties.iter_mut().flat_map(|party| {
+            let lists = [&mut party.always, &mut party.never].into_iter().flatten();
+            let devices = party.devices.iter_mut().flatten();
+            std::iter::once(&mut party.id).chain(lists).chain(devices)
+        });
+        let facts = self.facts.iter_mut();
+        let facts = facts.flat_map(|fact| [&mut fact.from, &mut fact.to, &mut fact.party]);
+        parties.chain(facts.flatten()).chain(&mut self.caller)
+    }
+}
+
+impl AnswerRequest {
+    /// The names of the party and its device, as they are kept.
+    pub(super) fn names(mut self) -> (String, Option<String>) {
+        compose(&mut self.party);
+        self.device.iter_mut().for_each(compose);
+        (self.party, self.device)
+    }
+}
+
+fn compose(name: &mut String) {
+    if let Cow::Owned(composed) = name::composed(name) {
+        *name = composed;
     }
 }
 
@@ -230,10 +265,12 @@ struct Faults(Vec<Fault>);
 
 impl Faults {
     fn add(&mut self, path: impl Into<String>, detail: impl Into<String>) {
-        self.0.push(Fault {
-            path: path.into(),
-            detail: detail.into(),
-        });
+        if self.0.len() < MAX_FAULTS {
+            self.0.push(Fault {
+                path: path.into(),
+                detail: detail.into(),
+            });
+        }
     }
 
     fn known(&mut self, index: Option<usize>, path: &str) -> Option<usize> {
@@ -244,9 +281,6 @@ impl Faults {
     }
 
     fn check_parties(&mut self, ids: &[&str]) {
-        if !(MIN_PARTIES..=MAX_PARTIES).contains(&ids.len()) {
-            self.add("parties", format!("must be {MIN_PARTIES} to {MAX_PARTIES}"));
-        }
         for (index, id) in ids.iter().enumerate() {
             self.check_name(format!("parties[{index}].id"), id);
             if ids[..index].contains(id) {
@@ -259,12 +293,6 @@ impl Faults {
     }
 
     fn check_devices(&mut self, at: &str, devices: &[String]) {
-        if !(1..=MAX_DEVICES).contains(&devices.len()) {
-            self.add(
-                format!("{at}.devices"),
-                format!("must be 1 to {MAX_DEVICES}, or absent"),
-            );
-        }
         for (index, device) in devices.iter().enumerate() {
             self.check_name(format!("{at}.devices[{index}]"), device);
             if devices[..index].contains(device) {
@@ -277,9 +305,6 @@ impl Faults {
     }
 
     fn check_addresses(&mut self, at: &str, addresses: &[String]) {
-        if addresses.is_empty() {
-            self.add(format!("{at}.addresses"), "must be one or more, or absent");
-        }
         for (index, address) in addresses.iter().enumerate() {
             if !is_address_with_ports(address) {
                 let path = format!("{at}.addresses[{index}]");
@@ -292,11 +317,8 @@ impl Faults {
     }
 
     fn check_name(&mut self, path: String, name: &str) {
-        if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
-            self.add(
-                path,
-                format!("must be 1 to {MAX_NAME} bytes without control characters"),
-            );
+        if let Some(fault) = name::fault(name) {
+            self.add(path, fault);
         }
     }
 
@@ -304,10 +326,7 @@ impl Faults {
         if self.0.is_empty() {
             return Ok(());
         }
-        Err(Problem {
-            errors: self.0,
-            ..Problem::new(Kind::InvalidRequest, "")
-        })
+        Err(Problem::faults(self.0))
     }
 }
 
