@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use vizard::control::calls::{
     AnswerError, Call, EndReason, Generation, Happening, Outcome, Party, Phase, Traffic,
 };
+use vizard::control::clock::Now;
 use vizard::control::names;
 use vizard::control::policy::{self, Policy, Request, Reveal, Ringing, Route};
 use vizard::control::registry::{Registry, SETTLING};
@@ -225,6 +226,14 @@ fn names_have_one_way_to_be_written() {
     }
 }
 
+/// The same moment on both clocks.
+fn at(seconds: u64) -> Now {
+    Now {
+        wall: seconds,
+        steady: seconds,
+    }
+}
+
 fn traffic(packets: u64) -> Traffic {
     Traffic {
         packets,
@@ -240,57 +249,124 @@ fn sent(registry: &Registry, id: CallId) -> u64 {
 fn the_registry_keeps_an_ended_call_until_its_last_reports_came() {
     let (mut registry, call) = (Registry::new(), ringing());
     let id = call.id;
-    registry.insert(call);
-    registry.allocated(AllocationId(1), id, 0, NOW + 1);
+    registry.insert(call, at(NOW));
+    registry.allocated(AllocationId(1), id, 0, at(NOW + 1));
     registry.used(AllocationId(1), traffic(1));
-    registry.finish(id, NOW + 2);
-    registry.released(AllocationId(1), NOW + 2);
+    registry.finish(id, at(NOW + 2));
+    registry.released(AllocationId(1), at(NOW + 2));
     let saved = registry.unsaved(id).unwrap();
     registry.used(AllocationId(1), traffic(2));
     registry.saved(&saved);
     assert!(registry.unsaved(id).is_some(), "it has sent more since");
-    assert!(registry.advance(NOW + 1 + SETTLING).settled.is_empty());
-    let advanced = registry.advance(NOW + 2 + SETTLING);
-    assert!(advanced.settled[0].unsaved);
-    assert_eq!(advanced.settled[0].call.parties[0].sent, traffic(3));
-    assert_eq!(
-        registry.advance(NOW + 9 + SETTLING).settled.len(),
-        1,
-        "until it is removed"
-    );
-    registry.remove(&advanced.settled[0].call);
+    assert!(registry.settled(at(NOW + 1 + SETTLING)).is_empty());
+    let settled = registry.settled(at(NOW + 2 + SETTLING));
+    assert!(settled[0].unsaved);
+    assert_eq!(settled[0].call.parties[0].sent, traffic(3));
+    let again = registry.settled(at(NOW + 9 + SETTLING));
+    assert_eq!(again.len(), 1, "until it is removed");
+    registry.remove(&settled[0].call);
     assert!(registry.get(id).is_none());
-    assert!(registry.advance(u64::MAX).settled.is_empty());
+    assert!(registry.settled(at(u64::MAX)).is_empty());
 }
 
 #[test]
-fn the_registry_ends_what_has_expired() {
+fn the_registry_names_what_has_expired_by_either_clock() {
     let (mut registry, call) = (Registry::new(), ringing());
     let id = call.id;
-    registry.insert(call);
-    assert!(registry.advance(NOW + TTL - 1).expired.is_empty());
-    let expired = registry.advance(NOW + TTL).expired;
+    registry.insert(call, at(NOW));
+    let early = at(NOW + TTL - 1);
+    assert!(registry.expired(early).is_empty());
+    let set_ahead = Now {
+        wall: NOW + TTL,
+        ..early
+    };
+    let set_back = Now {
+        wall: NOW - TTL,
+        ..at(NOW + TTL)
+    };
+    for now in [at(NOW + TTL), set_ahead, set_back] {
+        assert_eq!(registry.expired(now)[0].id, id);
+    }
+    registry.expire(id, set_back);
+    let end = registry.get(id).unwrap().end;
     assert_eq!(
-        expired[0].end.map(|end| (end.at, end.reason)),
-        Some((NOW + TTL, EndReason::Expired))
+        end.map(|end| (end.at, end.reason)),
+        Some((NOW - TTL, EndReason::Expired))
     );
     assert_eq!(registry.counts(), [0, 0, 1]);
-    assert!(registry.advance(NOW + TTL).expired.is_empty());
-    assert_eq!(
-        registry.advance(NOW + TTL + SETTLING).settled[0].call.id,
-        id
-    );
+    assert!(registry.expired(at(NOW + TTL)).is_empty());
+    let settled = registry.settled(at(NOW + TTL + SETTLING));
+    assert_eq!(settled[0].call.id, id);
+}
+
+#[test]
+fn a_renewed_call_expires_later() {
+    let (mut registry, mut call) = (Registry::new(), ringing());
+    registry.insert(call.clone(), at(NOW));
+    call.renew(NOW + TTL - 1, 100, 86_400);
+    assert_eq!(call.expires_at, NOW + TTL + 99);
+    registry.replace(call.clone(), at(NOW + TTL - 1));
+    assert!(registry.expired(at(NOW + TTL + 98)).is_empty());
+    assert_eq!(registry.expired(at(NOW + TTL + 99)).len(), 1);
+    // Never earlier than before, and never longer than calls may go on.
+    call.renew(NOW, 30, 86_400);
+    assert_eq!(call.expires_at, NOW + TTL + 99);
+    call.renew(NOW + TTL, 1_000, 200);
+    assert_eq!(call.expires_at, NOW + 200);
+}
+
+#[test]
+fn a_call_that_is_being_opened_can_be_ended_and_is_not_shown() {
+    let (mut registry, call) = (Registry::new(), ringing());
+    let id = call.id;
+    registry.open(call.clone(), at(NOW));
+    assert!(registry.get(id).is_none() && registry.page(Phase::Ringing, None, 9).is_empty());
+    assert_eq!(registry.living(id), Some(&call));
+    assert_eq!(registry.opened(id, at(NOW)), Some(call.clone()));
+    assert_eq!(registry.page(Phase::Ringing, None, 9), [call.clone()]);
+    registry.open(call.clone(), at(NOW));
+    registry.finish(id, at(NOW + 1));
+    assert!(registry.ended_unsaved().is_empty());
+    let opened = registry.opened(id, at(NOW + 2)).unwrap();
+    assert_eq!(opened.phase(), Phase::Ended);
+    assert_eq!(registry.ended_unsaved(), [opened]);
+    registry.open(call, at(NOW));
+    registry.discard(id);
+    assert!(registry.living(id).is_none() && registry.expired(at(u64::MAX)).is_empty());
+}
+
+#[test]
+fn usage_is_told_in_turns() {
+    let mut registry = Registry::new();
+    for name in 0..5 {
+        let call = Call {
+            id: CallId([name; 16]),
+            ..ringing()
+        };
+        registry.insert(call, at(NOW));
+        registry.allocated(AllocationId(name.into()), CallId([name; 16]), 0, at(NOW));
+    }
+    let mut take = |after: u8| -> Vec<u8> {
+        let calls = registry.take_used(CallId([after; 16]), 2);
+        for number in 0..5 {
+            registry.used(AllocationId(number), traffic(1));
+        }
+        calls.iter().map(|call| call.id.0[0]).collect()
+    };
+    assert_eq!(take(1), [2, 3]);
+    assert_eq!(take(3), [4, 0]);
+    assert_eq!(take(0), [1, 2]);
 }
 
 #[test]
 fn a_change_of_a_call_leaves_its_traffic_alone() {
     let (mut registry, mut call) = (Registry::new(), ringing());
     let id = call.id;
-    registry.insert(call.clone());
-    registry.allocated(AllocationId(1), id, 0, NOW + 1);
+    registry.insert(call.clone(), at(NOW));
+    registry.allocated(AllocationId(1), id, 0, at(NOW + 1));
     registry.used(AllocationId(1), traffic(5));
     answer(&mut call, "p1", Some("phone"), NOW + 2).unwrap();
-    registry.replace(call);
+    registry.replace(call, at(NOW + 2));
     let call = registry.get(id).unwrap();
     assert_eq!(
         (call.phase(), call.parties[0].connected_at),
@@ -303,16 +379,16 @@ fn a_change_of_a_call_leaves_its_traffic_alone() {
 fn reports_about_nobody_are_ignored() {
     let (mut registry, call) = (Registry::new(), ringing());
     let id = call.id;
-    registry.insert(call);
-    registry.allocated(AllocationId(1), CallId([9; 16]), 0, NOW);
-    registry.allocated(AllocationId(2), id, 15, NOW);
-    registry.allocated(AllocationId(3), id, 0, NOW);
-    registry.released(AllocationId(3), NOW);
-    registry.released(AllocationId(4), NOW);
+    registry.insert(call, at(NOW));
+    registry.allocated(AllocationId(1), CallId([9; 16]), 0, at(NOW));
+    registry.allocated(AllocationId(2), id, 15, at(NOW));
+    registry.allocated(AllocationId(3), id, 0, at(NOW));
+    registry.released(AllocationId(3), at(NOW));
+    registry.released(AllocationId(4), at(NOW));
     for allocation in 1..9 {
         registry.used(AllocationId(allocation), traffic(1));
     }
-    registry.advance(NOW + SETTLING);
+    registry.settled(at(NOW + SETTLING));
     registry.used(AllocationId(3), traffic(1));
     assert_eq!(sent(&registry, id), 1);
 }

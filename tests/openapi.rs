@@ -50,6 +50,6 @@ fn every_operation_is_there_with_its_answers() {
             .values()
             .map(|path| path.as_object().unwrap().len())
             .sum::<usize>(),
-        10
+        11
     );
 }

@@ -115,7 +115,7 @@ fn raise_file_limit() {
     }
 }
 
-/// The three lines that a newcomer needs next.
+/// The three lines that a newcomer needs next, and what has to be known besides.
 fn welcome(node: &Node) -> String {
     let program = std::env::args().next().unwrap_or_else(|| "vizard".into());
     let listeners = node.listeners();
@@ -137,10 +137,14 @@ fn welcome(node: &Node) -> String {
         }
         node::ApiKey::Given { file } => format!("one of {}", file.display()),
     };
+    let notice = node
+        .notice()
+        .map(|notice| format!("\nATTENTION:    {notice}"));
     format!(
         "listening:    {}; API {api}\n\
          open a call:  {program} call create --party alice --party bob --caller alice{flag}\n\
-         API key:      {key}",
-        places.join(", ")
+         API key:      {key}{}",
+        places.join(", "),
+        notice.unwrap_or_default()
     )
 }

@@ -132,6 +132,8 @@ pub struct Policy {
     pub requires_message: bool,
     /// How long tickets live when the call does not say.
     pub ticket_ttl: Period,
+    /// How long a call may go on, renewals included.
+    pub max_call: Period,
 }
 
 /// Who may see a party's address.
@@ -180,6 +182,7 @@ impl Default for Policy {
             default_callable_by: vec![CallableBy::Everyone],
             requires_message: false,
             ticket_ttl: Period::from_secs(7200),
+            max_call: ONE_DAY,
         }
     }
 }
@@ -209,8 +212,21 @@ impl Policy {
                 "a length of time of 30s to 1d, such as \"2h\"",
                 |ttl| (Period::from_secs(30)..=ONE_DAY).contains(ttl),
             ),
+            max_call: s.key(
+                "max_call",
+                d.max_call,
+                "a length of time of 30s to 1d, such as \"1d\"",
+                |most| (Period::from_secs(30)..=ONE_DAY).contains(most),
+            ),
         };
         s.finish();
+        if read.ticket_ttl > read.max_call {
+            document.conflict(
+                "policy.ticket_ttl",
+                "longer than policy.max_call",
+                "tickets can't outlive their call: make one shorter or the other longer",
+            );
+        }
         read
     }
 }

@@ -19,7 +19,7 @@ use super::policy::{self, Decision, Policy, Reason, Request, Route};
 pub const MAX_DEVICES: usize = 8;
 
 /// A call, as it is kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
     /// Its name.
     pub id: CallId,
@@ -44,7 +44,7 @@ pub struct Call {
 }
 
 /// A route and the rules that led to it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// Unix seconds since when it holds.
     pub at: u64,
@@ -66,7 +66,7 @@ impl Outcome {
 }
 
 /// A party of a call.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Party {
     /// The platform's name for it.
     pub id: String,
@@ -81,7 +81,7 @@ pub struct Party {
 }
 
 /// Which device answered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// Unix seconds.
     pub at: u64,
@@ -92,7 +92,7 @@ pub struct Answer {
 }
 
 /// Packets and payload bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// Packets.
     pub packets: u64,
@@ -112,7 +112,7 @@ impl Traffic {
 }
 
 /// The end of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
     /// Unix seconds.
     pub at: u64,
@@ -128,6 +128,8 @@ pub enum EndReason {
     Requested,
     /// Its time to live is over.
     Expired,
+    /// The store had lost what happened last, so that it may have been ended before.
+    Lost,
 }
 
 /// How far a call has come.
@@ -295,7 +297,7 @@ impl Call {
         })
     }
 
-    /// Ends the call, once.
+    /// Ends the call because the platform wants it, once.
     pub fn finish(&mut self, now: u64) {
         self.settle(now);
         self.end.get_or_insert(End {
@@ -304,14 +306,36 @@ impl Call {
         });
     }
 
+    /// Ends the call because nobody knows whether it was ended before, once.
+    pub fn lose(&mut self, now: u64) {
+        self.settle(now);
+        self.end.get_or_insert(End {
+            at: now,
+            reason: EndReason::Lost,
+        });
+    }
+
     /// Ends the call if its time is over by `now`.
     pub fn settle(&mut self, now: u64) {
         if now >= self.expires_at {
-            self.end.get_or_insert(End {
-                at: self.expires_at,
-                reason: EndReason::Expired,
-            });
+            self.expire(now);
         }
+    }
+
+    /// Ends the call because its time is over, whatever the clock shows, once.
+    pub fn expire(&mut self, now: u64) {
+        self.end.get_or_insert(End {
+            at: self.expires_at.min(now),
+            reason: EndReason::Expired,
+        });
+    }
+
+    /// Has the call and its tickets live until `ttl` seconds from `now`, but no longer than
+    /// `longest` seconds since it was opened; what they already have they keep.
+    pub fn renew(&mut self, now: u64, ttl: u32, longest: u32) {
+        let wanted = now.saturating_add(u64::from(ttl));
+        let most = self.opened_at.saturating_add(u64::from(longest));
+        self.expires_at = self.expires_at.max(wanted.min(most));
     }
 
     /// The index of the party with that name.
@@ -332,6 +356,24 @@ impl Call {
         match (generation, &party.answer) {
             (Generation::Answered, Some(answer)) => vec![answer.device],
             _ => (0..party.device_count()).collect(),
+        }
+    }
+
+    /// The devices of party `index` whose tickets live as long as the call goes on.
+    pub fn living_devices(&self, index: usize) -> Vec<usize> {
+        let party = &self.parties[index];
+        match &party.answer {
+            Some(answer) => vec![answer.device],
+            None => (0..party.device_count()).collect(),
+        }
+    }
+
+    /// Which tickets a device is handed as things are.
+    pub fn generation(&self) -> Generation {
+        if self.restarted() {
+            Generation::Answered
+        } else {
+            Generation::Opened
         }
     }
 

@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod calls;
+pub mod clock;
 pub mod keys;
 pub mod names;
 pub mod policy;
@@ -13,9 +14,10 @@ pub mod registry;
 pub mod reports;
 pub mod store;
 pub mod switchboard;
+mod turns;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -25,12 +27,10 @@ use vizard_proto::contract::{Command, CommandError};
 use crate::dataplane::Handle;
 use crate::telemetry::Metrics;
 use api::{Address, ListenError, Listener};
+pub use clock::Clock;
 use reports::Reports;
 use store::{Store, StoreError};
 use switchboard::{Live, Switchboard};
-
-/// Tells the time in Unix seconds.
-pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// How often the switchboard is told the time.
 const TICK: Duration = Duration::from_secs(1);
@@ -83,15 +83,6 @@ pub struct Control {
     address: Address,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
-}
-
-/// The system's clock.
-pub fn system_clock() -> Clock {
-    Arc::new(|| {
-        SystemTime::UNIX_EPOCH
-            .elapsed()
-            .map_or(0, |since| since.as_secs())
-    })
 }
 
 /// Takes up the calls that `store` remembers, then lets requests in.
@@ -161,8 +152,15 @@ async fn tick(switchboard: Arc<Switchboard>, mut stop: watch::Receiver<bool>) {
             _ = stop.wait_for(|stop| *stop) => true,
         };
         let switchboard = Arc::clone(&switchboard);
+        let work = move || {
+            if stopping {
+                switchboard.close();
+            } else {
+                switchboard.tick();
+            }
+        };
         // A panic in there has been reported; the next second is another try.
-        let _ = tokio::task::spawn_blocking(move || switchboard.tick()).await;
+        let _ = tokio::task::spawn_blocking(work).await;
         if stopping {
             return;
         }

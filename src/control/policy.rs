@@ -45,8 +45,11 @@ pub struct Policy {
     pub default_callable_by: CallableBy,
     /// Whether a callee must have messaged the caller before.
     pub requires_message: bool,
-    /// How long tickets live, in seconds ([`MIN_TTL`] to [`MAX_TTL`]): the default and the most.
+    /// How long tickets live unless the platform says otherwise, in seconds ([`MIN_TTL`] to
+    /// `max_call`).
     pub ticket_ttl: u32,
+    /// How long a call may go on, renewals included, in seconds ([`MIN_TTL`] to [`MAX_TTL`]).
+    pub max_call: u32,
 }
 
 impl Default for Policy {
@@ -57,6 +60,7 @@ impl Default for Policy {
             default_callable_by: CallableBy::EVERYONE,
             requires_message: false,
             ticket_ttl: 7_200,
+            max_call: 86_400,
         }
     }
 }
@@ -102,7 +106,7 @@ impl FromStr for Reveal {
 }
 
 /// One party's settings, and what is known of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Party {
     /// Who may learn its address; `None`: the policy's default.
     pub reveal: Option<Reveal>,
@@ -128,7 +132,7 @@ pub enum Phase {
 }
 
 /// Who wants to talk to whom.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Request {
     parties: Vec<Party>,
     caller: Option<usize>,
@@ -234,7 +238,7 @@ pub enum Rule {
 }
 
 /// A rule, and the party it concerns (by index) where it concerns one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Reason {
     /// The party.
     pub party: Option<usize>,

@@ -1,10 +1,17 @@
 //! What can be done with calls: the functions behind the API.
 //!
 //! What can fail outside fails before anything is promised. A call is opened in the relay, then
-//! stored, then announced; it is ended in the relay, then stored, then reported as ended. Nothing
-//! here waits for a client: the API runs these functions to their end whoever hangs up.
+//! stored, then announced; it is ended in the relay, then stored, then reported as ended. Ending
+//! waits for nothing before the media has stopped: not for the store, and for no other request.
+//! Nothing here waits for a client: the API runs these functions to their end whoever hangs up.
+//!
+//! Every change of a call has its turn, one after the other. Ending takes its turn only to store
+//! what has already happened, so a change that finds the call ended when it is through stores that
+//! once more.
 
+mod lists;
 mod refusals;
+mod tickets;
 mod upkeep;
 
 use std::num::NonZeroU32;
@@ -12,28 +19,27 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use tracing::{error, info};
-use vizard_proto::auth::ticket::{CallId, Ticket, TicketKeys};
+use tracing::{debug, error, info};
+use vizard_proto::auth::ticket::{CallId, TicketKeys};
 use vizard_proto::contract::{Command, Scope};
 
-use super::calls::{Call, Outcome, Party, Phase};
+use super::RelayControl;
+use super::calls::{Call, Outcome, Party};
+use super::clock::{Cautious, Clock, Now};
 use super::keys::ApiKeys;
 use super::names;
 use super::policy::{self, Decision, Policy, Request, Route};
 use super::problem::{Kind, Problem};
 use super::registry::Registry;
 use super::store::{Change, DoneRequest, REQUEST_REMEMBERED, RequestKey, Store, StoreError};
-use super::{Clock, RelayControl};
+use super::turns::Turns;
 use crate::telemetry::Metrics;
-use refusals::{forgotten, not_answered, refused, time_to_live};
+use refusals::{forgotten, not_answered, reachable, refused, time_to_live};
 use upkeep::log_end;
 
-pub(super) use refusals::{because, reachable};
-
-/// Calls read from the store at a time.
-const PAGE: usize = 500;
-/// Requests about different calls that can be carried out side by side.
-const TURNS: usize = 64;
+pub use lists::Cursor;
+pub(super) use refusals::because;
+pub use tickets::{Handed, Held, Tickets};
 
 /// What may change while the node runs.
 #[derive(Clone)]
@@ -86,15 +92,6 @@ pub struct Decided {
     pub answered: Decision,
 }
 
-/// Some calls of a list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page {
-    /// The calls.
-    pub calls: Vec<Call>,
-    /// Whether there are more behind the last.
-    pub more: bool,
-}
-
 /// See the module's description.
 pub struct Switchboard {
     live: ArcSwap<Live>,
@@ -102,8 +99,14 @@ pub struct Switchboard {
     store: Arc<dyn Store>,
     relay: Arc<dyn RelayControl>,
     clock: Clock,
-    /// Held while a request about a call (by a hash) is carried out, one after the other.
-    turns: [Mutex<()>; TURNS],
+    /// Changes of a call.
+    turns: Turns<CallId>,
+    /// Requests with the same `Idempotency-Key`.
+    repeats: Turns<RequestKey>,
+    /// What time it is to whatever would be forgotten.
+    cautious: Mutex<Cautious>,
+    /// Up to which call the store was told of usage.
+    told_up_to: Mutex<CallId>,
     draining: AtomicBool,
     /// Whether the store failed and has not been written since, so that the log says it once.
     store_failed: AtomicBool,
@@ -126,7 +129,10 @@ impl Switchboard {
             store,
             relay,
             clock,
-            turns: [const { Mutex::new(()) }; TURNS],
+            turns: Turns::new(),
+            repeats: Turns::new(),
+            cautious: Mutex::default(),
+            told_up_to: Mutex::new(CallId([0; 16])),
             draining: AtomicBool::new(false),
             store_failed: AtomicBool::new(false),
             metrics,
@@ -169,42 +175,44 @@ impl Switchboard {
     /// What the policy says of a call; nothing is done.
     pub fn decide(&self, wanted: &Wanted) -> Result<Decided, Problem> {
         let live = self.live();
-        time_to_live(&live.policy, wanted)?;
+        time_to_live(&live.policy, wanted.ttl)?;
+        Ok(self.decide_by(&live.policy, wanted))
+    }
+
+    fn decide_by(&self, policy: &Policy, wanted: &Wanted) -> Decided {
         let decided = Decided {
-            ringing: policy::decide(&live.policy, &wanted.request, policy::Phase::Ringing),
-            answered: policy::decide(&live.policy, &wanted.request, policy::Phase::Answered),
+            ringing: policy::decide(policy, &wanted.request, policy::Phase::Ringing),
+            answered: policy::decide(policy, &wanted.request, policy::Phase::Answered),
         };
         self.metrics
             .decisions
             .of([decided.answered.route.as_str()])
             .inc();
-        Ok(decided)
+        decided
     }
 
-    /// Opens a call, or finds the one that this request opened before.
-    pub fn open(&self, wanted: Wanted, once: Option<Once>) -> Result<Call, Problem> {
-        let _turn = once.map(|once| self.turn(once.key.0));
+    /// Opens a call, or finds the one that this request opened before, as it is by now.
+    pub fn open(&self, wanted: Wanted, once: Option<Once>) -> Result<Handed, Problem> {
+        let live = self.live();
+        let _turn = once.map(|once| self.repeats.take(once.key));
         if let Some(done) = self.done(once)? {
-            return self.find(done.call).map_err(forgotten);
+            let call = self.find(done.call).map_err(forgotten)?;
+            return self.hand_out_again(&live, call);
         }
-        let decided = self.decide(&wanted)?;
-        if self.draining.load(Ordering::Relaxed) {
-            let detail = "The node is being drained; open the call on another.";
-            return Err(Problem::new(Kind::CannotMask, detail));
-        }
-        reachable(&self.live())?;
-        let call = self.propose(wanted, decided)?;
-        self.admit(&call, &call.tickets())?;
+        let call = self.propose(&live, wanted)?;
+        let tickets = Tickets::first(&live, &call)?;
+        let _turn = self.turns.take(call.id);
+        self.admit(&call, &tickets)?;
+        self.registry().open(call.clone(), self.now());
         let done = once.map(|once| (once.key, self.now_done(once, call.id)));
-        let mut changes = vec![Change::Call(&call)];
-        changes.extend(done.iter().map(|(key, done)| Change::Request(key, done)));
-        if let Err(problem) = self.commit(&changes) {
+        if let Err(problem) = self.store_with(&call, done) {
             self.revoke(&call, Scope::Call);
+            self.registry().discard(call.id);
             return Err(problem);
         }
-        self.registry().insert(call.clone());
-        info!(call = %names::written(call.id), route = call.opened.route.as_str(), "call opened");
-        Ok(call)
+        debug!(call = %names::written(call.id), route = call.opened.route.as_str(), "call opened");
+        let opened = self.registry().opened(call.id, self.now());
+        self.unless_ended(opened.unwrap_or(call), tickets)
     }
 
     /// A party answers on a device.
@@ -214,48 +222,94 @@ impl Switchboard {
         party: &str,
         device: Option<&str>,
         once: Option<Once>,
-    ) -> Result<Call, Problem> {
-        let _turn = self.turn(id.0);
-        self.done(once)?;
-        let mut call = self.find(id)?;
+    ) -> Result<Handed, Problem> {
         let live = self.live();
-        let answered = call
-            .answer(&live.policy, party, device, self.now())
-            .map_err(not_answered)?;
-        if !answered.changed {
-            return Ok(call);
+        let _turn = self.turns.take(id);
+        let done = self.done(once)?;
+        let mut call = self.current(id)?;
+        if done.is_some() && call.end.is_some() {
+            return Ok(Handed::bare(call));
         }
-        if answered.became_direct {
-            let mut fresh = call.tickets();
-            fresh.retain(|ticket| !ticket.masked);
-            self.admit(&call, &fresh)?;
+        let answered = call
+            .answer(&live.policy, party, device, self.now().wall)
+            .map_err(not_answered)?;
+        let tickets = call.restarted().then(|| Tickets::living(&live, &call));
+        let tickets = tickets.transpose()?;
+        if !answered.changed {
+            return Ok(Handed { call, tickets });
+        }
+        if let Some(tickets) = &tickets {
+            self.admit(&call, tickets)?;
         }
         let done = once.map(|once| (once.key, self.now_done(once, id)));
-        let mut changes = vec![Change::Call(&call)];
-        changes.extend(done.iter().map(|(key, done)| Change::Request(key, done)));
-        self.commit(&changes)?;
-        self.registry().replace(call.clone());
+        let call = self.change(call, done)?;
         for scope in answered.lost {
             self.revoke(&call, scope);
         }
+        if call.end.is_some() {
+            return Err(Problem::new(Kind::CallEnded, ""));
+        }
         let route = call.outcome().route.as_str();
-        info!(call = %names::written(id), route, "call answered");
-        Ok(call)
+        debug!(call = %names::written(id), route, "call answered");
+        Ok(Handed { call, tickets })
     }
 
-    /// Ends a call; to end it again changes nothing.
-    pub fn end(&self, id: CallId) -> Result<Call, Problem> {
-        let _turn = self.turn(id.0);
-        let call = self.find(id)?;
-        if call.end.is_none() {
+    /// Has a call live longer and hands out fresh tickets; those that it has live on as well.
+    pub fn renew(
+        &self,
+        id: CallId,
+        ttl: Option<u32>,
+        once: Option<Once>,
+    ) -> Result<Handed, Problem> {
+        let live = self.live();
+        let ttl = time_to_live(&live.policy, ttl)?;
+        let _turn = self.turns.take(id);
+        let done = self.done(once)?;
+        let mut call = self.current(id)?;
+        if done.is_some() {
+            return self.hand_out_again(&live, call);
+        }
+        if call.end.is_some() {
+            return Err(Problem::new(Kind::CallEnded, ""));
+        }
+        call.renew(self.now().wall, ttl, live.policy.max_call);
+        let tickets = Tickets::living(&live, &call)?;
+        self.admit(&call, &tickets)?;
+        let done = once.map(|once| (once.key, self.now_done(once, id)));
+        let call = self.change(call, done)?;
+        if call.end.is_some() {
+            return Err(Problem::new(Kind::CallEnded, ""));
+        }
+        debug!(call = %names::written(id), "call renewed");
+        Ok(Handed {
+            call,
+            tickets: Some(tickets),
+        })
+    }
+
+    /// Stops a call's media at once and for good, as far as the relay goes. [`Self::end`] does the
+    /// same and has it stored.
+    pub fn stop(&self, id: CallId) {
+        let living = self.registry().living(id).cloned();
+        if let Some(call) = living {
             self.revoke(&call, Scope::Call);
             self.registry().finish(id, self.now());
             log_end(&call);
         }
+    }
+
+    /// Ends a call; to end it again changes nothing.
+    pub fn end(&self, id: CallId) -> Result<Call, Problem> {
+        self.stop(id);
+        let _turn = self.turns.take(id);
+        self.store_end(id)?;
+        self.find(id)
+    }
+
+    /// Has the store see an ended call as it is.
+    fn store_end(&self, id: CallId) -> Result<(), Problem> {
         let unsaved = self.registry().unsaved(id);
-        let Some(call) = unsaved else {
-            return self.find(id);
-        };
+        let Some(call) = unsaved else { return Ok(()) };
         self.commit(&[Change::Call(&call)]).map_err(|problem| {
             let detail = "The media has stopped, but a restart would not know; try again.";
             Problem {
@@ -264,7 +318,72 @@ impl Switchboard {
             }
         })?;
         self.registry().saved(&call);
+        Ok(())
+    }
+
+    /// Stores a changed call and has it hold; what holds then, which may be that it has ended.
+    fn change(&self, call: Call, done: Option<(RequestKey, DoneRequest)>) -> Result<Call, Problem> {
+        self.store_with(&call, done)?;
+        let holds = self.registry().replace(call.clone(), self.now());
+        let call = holds.unwrap_or(call);
+        if call.end.is_some() {
+            // The relay may have been told of it once more, and the store that it goes on.
+            self.revoke(&call, Scope::Call);
+            self.store_end(call.id)?;
+        }
         Ok(call)
+    }
+
+    fn store_with(
+        &self,
+        call: &Call,
+        done: Option<(RequestKey, DoneRequest)>,
+    ) -> Result<(), Problem> {
+        let mut changes = vec![Change::Call(call)];
+        changes.extend(done.iter().map(|(key, done)| Change::Request(key, done)));
+        self.commit(&changes)
+    }
+
+    /// What whoever opened `call` gets: it may have been ended in the meantime.
+    fn unless_ended(&self, call: Call, tickets: Tickets) -> Result<Handed, Problem> {
+        if call.end.is_none() {
+            let tickets = Some(tickets);
+            return Ok(Handed { call, tickets });
+        }
+        self.revoke(&call, Scope::Call);
+        self.store_end(call.id)?;
+        Ok(Handed::bare(call))
+    }
+
+    /// What the repetition of a request gets: the call as it is by now.
+    fn hand_out_again(&self, live: &Arc<Live>, call: Call) -> Result<Handed, Problem> {
+        if call.end.is_some() {
+            return Ok(Handed::bare(call));
+        }
+        let tickets = Tickets::living(live, &call)?;
+        // The keys may have changed since: the relay is to know these names as well.
+        self.admit(&call, &tickets)?;
+        Ok(Handed {
+            call,
+            tickets: Some(tickets),
+        })
+    }
+
+    /// The call of that name; one whose time is over has ended.
+    fn current(&self, id: CallId) -> Result<Call, Problem> {
+        let call = self.find(id)?;
+        let now = self.now();
+        if call.end.is_some() || now.wall < call.expires_at {
+            return Ok(call);
+        }
+        self.expire(&call, now);
+        self.find(id)
+    }
+
+    fn expire(&self, call: &Call, now: Now) {
+        self.revoke(call, Scope::Call);
+        self.registry().expire(call.id, now);
+        log_end(call);
     }
 
     /// The call of that name.
@@ -279,47 +398,31 @@ impl Switchboard {
                 "It never existed, or its tickets expired a while ago.",
             )
         })?;
-        call.settle(self.now());
+        call.settle(self.now().wall);
         Ok(call)
     }
 
-    /// At most `most` calls (in `phase`) behind `after`.
-    pub fn list(
-        &self,
-        phase: Option<Phase>,
-        after: Option<CallId>,
-        most: usize,
-    ) -> Result<Page, Problem> {
-        let mut calls = match phase {
-            Some(phase @ (Phase::Ringing | Phase::Answered)) => {
-                self.registry().page(phase, after, most + 1)
-            }
-            _ => self.list_all(phase, after, most + 1)?,
-        };
-        let more = calls.len() > most;
-        calls.truncate(most);
-        Ok(Page { calls, more })
-    }
-
     /// The call that `wanted` becomes, unless it is refused.
-    fn propose(&self, wanted: Wanted, decided: Decided) -> Result<Call, Problem> {
+    fn propose(&self, live: &Live, wanted: Wanted) -> Result<Call, Problem> {
+        let ttl = time_to_live(&live.policy, wanted.ttl)?;
+        let decided = self.decide_by(&live.policy, &wanted);
+        if self.draining.load(Ordering::Relaxed) {
+            let detail = "The node is being drained; open the call on another.";
+            return Err(Problem::new(Kind::CannotMask, detail));
+        }
+        reachable(live)?;
         if decided.ringing.route == Route::Refused {
             return Err(refused(&wanted, &decided.ringing));
         }
-        let live = self.live();
-        let ttl = time_to_live(&live.policy, &wanted)?;
-        let now = self.now();
+        let now = self.now().wall;
+        let names = wanted.names.into_iter();
         Ok(Call {
             id: names::new(),
             opened_at: now,
-            expires_at: now + u64::from(ttl),
+            expires_at: now.saturating_add(u64::from(ttl)),
             kbps: within(live.kbps_limit, wanted.kbps),
             request: wanted.request,
-            parties: wanted
-                .names
-                .into_iter()
-                .map(|(id, devices)| Party::new(id, devices))
-                .collect(),
+            parties: names.map(|(id, devices)| Party::new(id, devices)).collect(),
             opened: Outcome::new(now, decided.ringing),
             if_answered: Outcome::new(now, decided.answered),
             answered: None,
@@ -328,22 +431,16 @@ impl Switchboard {
     }
 
     /// Has the relay take a place for the call and learn these tickets.
-    fn admit(&self, call: &Call, tickets: &[Ticket]) -> Result<(), Problem> {
-        let problem = |detail: &str| Err(Problem::new(Kind::CannotMask, detail));
-        let keys = &self.live().tickets;
-        let usernames = tickets
-            .iter()
-            .map(|ticket| keys.mint(ticket).username)
-            .collect();
+    fn admit(&self, call: &Call, tickets: &Tickets) -> Result<(), Problem> {
         let command = Command::OpenCall {
             call: call.id,
             until: call.expires_at,
-            usernames,
+            usernames: tickets.usernames(),
         };
-        match self.relay.command(command) {
-            Ok(()) => Ok(()),
-            Err(_) => problem("The relay has no room for another call; it is not made without."),
-        }
+        self.relay.command(command).map_err(|_| {
+            let detail = "The relay has no room for another call; it is not made without.";
+            Problem::new(Kind::CannotMask, detail)
+        })
     }
 
     fn revoke(&self, call: &Call, scope: Scope) {
@@ -351,13 +448,8 @@ impl Switchboard {
     }
 
     fn revoke_id(&self, call: CallId, until: u64, scope: Scope) {
-        // No ticket lives longer than that, whatever was stored.
-        let until = until.min(self.now() + u64::from(policy::MAX_TTL));
-        if self
-            .relay
-            .command(Command::Revoke { call, scope, until })
-            .is_err()
-        {
+        let command = Command::Revoke { call, scope, until };
+        if self.relay.command(command).is_err() {
             error!(call = %names::written(call), "the relay did not take a revocation");
         }
     }
@@ -365,7 +457,7 @@ impl Switchboard {
     /// What the same request did before.
     fn done(&self, once: Option<Once>) -> Result<Option<DoneRequest>, Problem> {
         let Some(once) = once else { return Ok(None) };
-        let done = self.asked(self.store.request(&once.key, self.now()))?;
+        let done = self.asked(self.store.request(&once.key, self.now().wall))?;
         if done.is_some_and(|done| done.body != once.body) {
             let detail = "This Idempotency-Key came with another body before; take a new one.";
             return Err(Problem::new(Kind::IdempotencyKeyReused, detail));
@@ -377,38 +469,7 @@ impl Switchboard {
         DoneRequest {
             body: once.body,
             call,
-            until: self.now() + REQUEST_REMEMBERED,
-        }
-    }
-
-    /// Calls of every phase or, with `phase`, those that have ended: all that the store knows, as
-    /// the registry knows them.
-    fn list_all(
-        &self,
-        phase: Option<Phase>,
-        mut after: Option<CallId>,
-        most: usize,
-    ) -> Result<Vec<Call>, Problem> {
-        let mut found = Vec::new();
-        loop {
-            let page = self.asked(self.store.calls(after, PAGE))?;
-            let Some(last) = page.last() else {
-                return Ok(found);
-            };
-            after = Some(last.id);
-            let (registry, now) = (self.registry(), self.now());
-            for mut call in page.into_iter().filter_map(|kept| kept.call) {
-                if let Some(current) = registry.get(call.id) {
-                    call = current.clone();
-                }
-                call.settle(now);
-                if phase.is_none_or(|phase| phase == call.phase()) {
-                    found.push(call);
-                }
-                if found.len() == most {
-                    return Ok(found);
-                }
-            }
+            until: self.now().wall.saturating_add(REQUEST_REMEMBERED),
         }
     }
 
@@ -433,20 +494,12 @@ impl Switchboard {
         })
     }
 
-    fn now(&self) -> u64 {
-        (self.clock)()
+    fn now(&self) -> Now {
+        self.clock.now()
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn turn<const N: usize>(&self, of: [u8; N]) -> MutexGuard<'_, ()> {
-        // The last byte: a call's name begins with the time.
-        let turn = of.last().map_or(0, |byte| usize::from(*byte)) % TURNS;
-        self.turns[turn]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

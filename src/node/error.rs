@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
+use std::path::Path;
 use vizard_proto::contract::CommandError;
 
 use crate::config;
@@ -30,6 +31,12 @@ impl StartError {
              would be given no URL with it\n  help: remove the address, or listen on {family} in \
              relay.udp or relay.tcp, which hold from the next start on"
         ))
+    }
+
+    /// The store in `file` can't be used.
+    pub(super) fn store(file: &Path, error: &StoreError) -> Self {
+        let help = error.help(file);
+        Self(format!("{error}\n  in {}\n  help: {help}", file.display()))
     }
 
     pub(super) fn key_file(file: &std::path::Path, error: &io::Error) -> Self {
@@ -60,15 +67,6 @@ macro_rules! told_by {
 }
 
 told_by!(StateError, KeyFileError, dataplane::StartError, ServeError);
-
-impl From<StoreError> for StartError {
-    fn from(error: StoreError) -> Self {
-        Self(format!(
-            "{error}\n  help: free some space, or name another file with store.path; a file that is \
-             broken can be moved away: calls that go on are forgotten then"
-        ))
-    }
-}
 
 impl From<CommandError> for StartError {
     fn from(_: CommandError) -> Self {

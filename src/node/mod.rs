@@ -2,6 +2,7 @@
 
 mod addresses;
 mod error;
+mod past;
 mod settings;
 
 use std::future::Future;
@@ -15,7 +16,7 @@ use crate::config::Config;
 use crate::control::reports::{self, Reports};
 use crate::control::store::Embedded;
 use crate::control::switchboard::Live;
-use crate::control::{self, Control, ControlSettings};
+use crate::control::{self, Clock, Control, ControlSettings};
 use crate::dataplane::{self, ConnectionLimits, Handle, Running};
 use crate::state::{Secrets, StateDirectory};
 use crate::telemetry::Metrics;
@@ -35,6 +36,7 @@ pub struct Node {
     metrics: Arc<Metrics>,
     listeners: Listeners,
     api_key: ApiKey,
+    notice: Option<String>,
     relay: Handle,
     workers: Option<Running>,
     control: Option<Control>,
@@ -65,9 +67,9 @@ pub enum ApiKey {
 
 /// Starts a node. When this returns, clients and requests are let in.
 pub fn start(config: &Config, state: StateDirectory) -> Result<Node, StartError> {
+    let (store, break_with_the_past) = past::take_up(&config.store, &state)?;
     let secrets = state.secrets()?;
     let (api_keys, api_key) = settings::api_keys(&config.control, &state)?;
-    let store = Embedded::open(&settings::store_file(&config.store, &state))?;
     let metrics = Arc::new(Metrics::new());
     describe_process(&metrics);
 
@@ -89,6 +91,7 @@ pub fn start(config: &Config, state: StateDirectory) -> Result<Node, StartError>
         metrics,
         listeners,
         api_key,
+        notice: break_with_the_past,
         relay,
         workers: Some(workers),
         control: None,
@@ -118,7 +121,7 @@ impl Node {
             listen: settings::listen(&self.config.control),
             node: name,
             live,
-            clock: control::system_clock(),
+            clock: Clock::system(),
         };
         let (relay, metrics) = (Arc::new(self.relay.clone()), Arc::clone(&self.metrics));
         let control = control::serve(settings, relay, Arc::new(store), reports, metrics);
@@ -145,6 +148,11 @@ impl Node {
     /// Where the API's keys are.
     pub fn api_key(&self) -> &ApiKey {
         &self.api_key
+    }
+
+    /// What whoever starts the node has to know before anything else.
+    pub fn notice(&self) -> Option<&str> {
+        self.notice.as_deref()
     }
 
     /// The metrics of this node.

@@ -9,8 +9,8 @@ use vizard_proto::time::WallClock;
 use super::addresses::{self, Listeners};
 use super::{ApiKey, StartError};
 use crate::config::{
-    AnswerBinding, CallableBy, Config, Control, Limits, Listen, Masking, Policy, Reveal, Ringing,
-    Store,
+    AnswerBinding, CallableBy, Config, Control, Limits, Listen, Masking, Period, Policy, Reveal,
+    Ringing, Store,
 };
 use crate::control::api::Address;
 use crate::control::keys::ApiKeys;
@@ -116,13 +116,13 @@ fn policy(given: &Policy) -> policy::Policy {
         },
         default_callable_by: callable_by.fold(policy::CallableBy::NONE, policy::CallableBy::and),
         requires_message: given.requires_message,
-        ticket_ttl: given
-            .ticket_ttl
-            .0
-            .as_secs()
-            .try_into()
-            .unwrap_or(policy::MAX_TTL),
+        ticket_ttl: seconds(given.ticket_ttl),
+        max_call: seconds(given.max_call),
     }
+}
+
+fn seconds(period: Period) -> u32 {
+    period.0.as_secs().try_into().unwrap_or(policy::MAX_TTL)
 }
 
 /// Where the API listens.

@@ -3,11 +3,13 @@
 //! | file | holds |
 //! |---|---|
 //! | `lock` | nothing; a running node holds a lock on it |
-//! | `ticket.keys` | keys of the tickets, `ID HEX` per line: the first mints, all verify |
+//! | `ticket.keys` | keys of the tickets, `ID HEX` per line: the first mints, all verify; and the store that knows which of the tickets are dead |
+//! | `ticket.keys.old` | the keys before, if the store did not know that any more |
 //! | `nonce.secret` | key of the nonces, so that clients need no new one after a restart |
 //! | `api.keys` | SHA-256 of the API key made at the first start |
 //! | `api.key` | that API key itself, for `vizard call` on this machine; delete it once it is kept elsewhere |
 //! | `calls.redb` | the embedded store |
+//! | `calls.redb.mark` | how far the store has come: one that is older shows by it |
 //!
 //! Whoever reads this directory can mint tickets, so `api.key` in it opens nothing more.
 
@@ -23,7 +25,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 pub use error::StateError;
-pub use secrets::{Secret, Secrets, StoredKey};
+pub use secrets::{KeysBound, Secret, Secrets, StoredKey};
 
 const LOCK: &str = "lock";
 /// The API key that was made at the first start.
@@ -108,6 +110,12 @@ impl StateDirectory {
     /// The node's secrets; what is missing is made.
     pub fn secrets(&self) -> Result<Secrets, StateError> {
         Secrets::load(&self.path)
+    }
+
+    /// Binds the keys of the tickets to the store with that id; `whole` says that it knows every
+    /// call that was ended under keys made for it, or for no store. See [`KeysBound`].
+    pub fn bind_ticket_keys(&self, store: [u8; 16], whole: bool) -> Result<KeysBound, StateError> {
+        secrets::bind_ticket_keys(&self.path, store, whole)
     }
 
     /// The keys of the tickets as they stand in the file.

@@ -8,6 +8,7 @@ use reqwest::{Method, RequestBuilder, StatusCode, header};
 use serde_json::Value;
 use vizard::control::api::Address;
 use vizard::control::calls::Call;
+use vizard::control::clock::{Clock, Now};
 use vizard::control::keys::ApiKeys;
 use vizard::control::policy::Policy;
 use vizard::control::reports::{self, Reporter};
@@ -28,6 +29,8 @@ pub(crate) const NOW: u64 = 1_790_000_000;
 pub(crate) struct FakeRelay {
     commands: Mutex<Vec<Told>>,
     full: AtomicBool,
+    /// Up to when calls have been forgotten.
+    pub(crate) ended_before: AtomicU64,
 }
 
 /// A command, as tests compare it.
@@ -48,6 +51,11 @@ pub(crate) enum Told {
 impl FakeRelay {
     pub(crate) fn fill(&self, full: bool) {
         self.full.store(full, Ordering::Relaxed);
+    }
+
+    /// What it was told since it was asked last, which it goes on remembering.
+    pub(crate) fn commands(&self) -> Vec<Told> {
+        self.commands.lock().unwrap().clone()
     }
 
     /// What it was told since it was asked last.
@@ -72,6 +80,11 @@ impl RelayControl for FakeRelay {
                 usernames,
             },
             Command::Revoke { call, scope, until } => Told::Revoke { call, scope, until },
+            Command::EndedBefore(unix) => {
+                assert!(self.commands().is_empty(), "before the first call");
+                self.ended_before.store(unix, Ordering::Relaxed);
+                return Ok(());
+            }
             _ => panic!("control has no business to say this"),
         };
         self.commands.lock().unwrap().push(told);
@@ -93,8 +106,11 @@ pub(crate) struct Disk {
     full: AtomicBool,
     broken: AtomicBool,
     foreign: bool,
+    writes: AtomicU64,
     /// Reading a call waits for it.
     pub(crate) slow: Mutex<()>,
+    /// Writing waits for it, when all is written.
+    pub(crate) slow_writes: Mutex<()>,
 }
 
 impl Disk {
@@ -105,7 +121,9 @@ impl Disk {
             full,
             broken,
             foreign: false,
+            writes: AtomicU64::new(0),
             slow: Mutex::default(),
+            slow_writes: Mutex::default(),
         }
     }
 
@@ -121,6 +139,11 @@ impl Disk {
         self.full.store(full, Ordering::Relaxed);
     }
 
+    /// How often something was written.
+    pub(crate) fn writes(&self) -> u64 {
+        self.writes.load(Ordering::SeqCst)
+    }
+
     /// From here on reading a call is a bug.
     pub(crate) fn break_down(&self) {
         self.broken.store(true, Ordering::Relaxed);
@@ -132,7 +155,10 @@ impl Store for Disk {
         if self.full.load(Ordering::Relaxed) {
             return Err(StoreError::new("no space left on device"));
         }
-        self.store.commit(changes)
+        let done = self.store.commit(changes);
+        self.writes.fetch_add(1, Ordering::SeqCst);
+        drop(self.slow_writes.lock().unwrap());
+        done
     }
 
     fn call(&self, id: CallId) -> Result<Option<Call>, StoreError> {
@@ -151,12 +177,20 @@ impl Store for Disk {
         Ok(calls)
     }
 
+    fn ended(&self, after: Option<(u64, CallId)>, most: usize) -> Result<Vec<Kept>, StoreError> {
+        self.store.ended(after, most)
+    }
+
     fn request(&self, key: &RequestKey, now: u64) -> Result<Option<DoneRequest>, StoreError> {
         self.store.request(key, now)
     }
 
     fn forget(&self, now: u64) -> Result<usize, StoreError> {
         self.store.forget(now)
+    }
+
+    fn ended_before(&self) -> Result<u64, StoreError> {
+        self.store.ended_before()
     }
 }
 
@@ -166,7 +200,8 @@ pub(crate) struct Node {
     pub(crate) disk: Arc<Disk>,
     pub(crate) reporter: Reporter,
     pub(crate) tickets: Arc<TicketKeys>,
-    clock: Arc<AtomicU64>,
+    wall: Arc<AtomicU64>,
+    steady: Arc<AtomicU64>,
     control: Control,
     client: reqwest::Client,
     base: String,
@@ -217,13 +252,16 @@ impl Node {
         let disk = Arc::new(disk);
         let metrics = Arc::new(Metrics::new());
         let (reporter, reports) = reports::queue(metrics.events_dropped.clone());
-        let clock = Arc::new(AtomicU64::new(now));
-        let told = Arc::clone(&clock);
+        let (wall, steady) = (Arc::new(AtomicU64::new(now)), Arc::new(AtomicU64::new(0)));
+        let shown = (Arc::clone(&wall), Arc::clone(&steady));
         let settings = ControlSettings {
             listen,
             node: "node-1".into(),
             live: live(policy),
-            clock: Arc::new(move || told.load(Ordering::Relaxed)),
+            clock: Clock::new(move || Now {
+                wall: shown.0.load(Ordering::Relaxed),
+                steady: shown.1.load(Ordering::Relaxed),
+            }),
         };
         let control = control::serve(
             settings,
@@ -247,7 +285,8 @@ impl Node {
             disk,
             reporter,
             tickets: ticket_keys(),
-            clock,
+            wall,
+            steady,
             control,
             client,
             base,
@@ -262,9 +301,21 @@ impl Node {
         self.control.switchboard()
     }
 
+    /// A call as the store knows it.
+    pub(crate) fn kept(&self, id: CallId) -> Call {
+        self.disk.store.call(id).unwrap().expect("a call")
+    }
+
     /// Lets time pass, and the switchboard know.
     pub(crate) fn pass(&self, seconds: u64) {
-        self.clock.fetch_add(seconds, Ordering::Relaxed);
+        self.wall.fetch_add(seconds, Ordering::Relaxed);
+        self.steady.fetch_add(seconds, Ordering::Relaxed);
+        self.switchboard().tick();
+    }
+
+    /// Sets the wall clock, and lets the switchboard know.
+    pub(crate) fn set_clock(&self, unix: u64) {
+        self.wall.store(unix, Ordering::Relaxed);
         self.switchboard().tick();
     }
 

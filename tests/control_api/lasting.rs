@@ -5,7 +5,7 @@ use std::sync::Arc;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use vizard::control::api::{Address, WORKERS};
+use vizard::control::api::{Address, READING};
 use vizard::control::policy::Policy;
 use vizard::control::registry::SETTLING;
 use vizard::control::store::{Embedded, REMEMBERED_AFTER_EXPIRY};
@@ -179,6 +179,11 @@ async fn a_restart_keeps_calls_and_revocations() {
                 until,
                 scope: Scope::Call
             },
+            Told::Revoke {
+                call: call_id(&expired),
+                until: NOW + 30,
+                scope: Scope::Call
+            },
         ]
     );
     for (call, before) in [&ringing, &answered, &ended].into_iter().zip(before) {
@@ -328,7 +333,7 @@ async fn what_is_too_much_at_once_is_told_to_come_back() {
         // One request more than can be worked on piles up behind the disk.
         let _slow = disk.slow.lock().unwrap();
         tokio::runtime::Handle::current().block_on(async {
-            for _ in 0..=WORKERS {
+            for _ in 0..=READING {
                 waiting.spawn(Answer::of(get()));
             }
             let first = waiting.join_next().await.unwrap().unwrap();
@@ -379,7 +384,7 @@ async fn an_address_in_use_is_an_error_that_says_so() {
         listen: Address::Tcp(taken.local_addr().unwrap()),
         node: "node-1".into(),
         live: crate::harness::live(Policy::default()),
-        clock: vizard::control::system_clock(),
+        clock: vizard::control::Clock::system(),
     };
     let relay = Arc::new(crate::harness::FakeRelay::default());
     let store = Arc::new(Embedded::in_memory().unwrap());
@@ -393,4 +398,112 @@ async fn an_address_in_use_is_an_error_that_says_so() {
         "{error}"
     );
     assert!(error.contains("another process listens there"), "{error}");
+}
+
+/// The whole calls that the relay was told are over.
+fn revoked(node: &Node) -> Vec<vizard_proto::auth::ticket::CallId> {
+    let told = node.relay.told().into_iter();
+    told.filter_map(|told| match told {
+        Told::Revoke { call, scope, .. } => (scope == Scope::Call).then_some(call),
+        Told::Open { .. } => None,
+    })
+    .collect()
+}
+
+#[tokio::test]
+async fn what_a_set_clock_has_ended_stays_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = || Embedded::open(&folder.path().join("store")).unwrap();
+    let node = Node::on(store(), NOW, Policy::default()).await;
+    let call = node.open(&body()).await;
+    node.set_clock(NOW + 3 * 3600);
+    node.set_clock(NOW + 3);
+    assert_eq!(revoked(&node), [call_id(&call)]);
+    let ended = node.get(&path(&call)).await.expect(200);
+    assert_eq!(ended["phase"], "ended");
+    node.stop().await;
+    // The store knows, though by its clock the tickets would be good.
+    let node = Node::on(store(), NOW + 4, Policy::default()).await;
+    assert_eq!(revoked(&node), [call_id(&call)]);
+    assert_eq!(node.get(&path(&call)).await.expect(200), ended);
+}
+
+#[tokio::test]
+async fn a_clock_set_back_gives_no_longer_life() {
+    let node = Node::start().await;
+    let mut short = body();
+    short["ttl"] = json!(60);
+    let call = node.open(&short).await;
+    node.set_clock(NOW - 3 * 3600);
+    node.pass(59);
+    assert_eq!(revoked(&node), []);
+    node.pass(1);
+    assert_eq!(revoked(&node), [call_id(&call)]);
+    assert_eq!(node.get(&path(&call)).await.expect(200)["phase"], "ended");
+}
+
+#[tokio::test]
+async fn a_clock_set_ahead_for_a_moment_has_nothing_forgotten() {
+    let node = Node::start().await;
+    let ended = node.post_once("/v1/calls", "k", &body()).await.expect(201);
+    node.delete(&path(&ended)).await.expect(200);
+    node.pass(SETTLING);
+    for clock in [NOW + 7 * 86_400, NOW + 9] {
+        node.set_clock(clock);
+        node.get(&path(&ended)).await.expect(200);
+    }
+    let repeated = node.post_once("/v1/calls", "k", &body()).await.expect(200);
+    assert_eq!(repeated["id"], ended["id"]);
+}
+
+#[tokio::test]
+async fn a_restart_says_up_to_when_calls_are_forgotten() {
+    use std::sync::atomic::Ordering;
+    let folder = tempfile::tempdir().unwrap();
+    let store = || Embedded::open(&folder.path().join("store")).unwrap();
+    let node = Node::on(store(), NOW, Policy::default()).await;
+    assert_eq!(node.relay.ended_before.load(Ordering::Relaxed), 0);
+    let call = node.open(&body()).await;
+    node.delete(&path(&call)).await.expect(200);
+    node.pass(7200 + REMEMBERED_AFTER_EXPIRY);
+    node.pass(1);
+    node.get(&path(&call)).await.problem(404, "call-not-found");
+    node.stop().await;
+    // By this clock its tickets would be good, and nobody remembers the call.
+    let node = Node::on(store(), NOW + 5, Policy::default()).await;
+    assert_eq!(node.relay.ended_before.load(Ordering::Relaxed), NOW + 7200);
+}
+
+#[tokio::test]
+async fn usage_of_calls_that_go_on_survives_a_stop() {
+    use vizard::dataplane::Report;
+    use vizard_proto::address::Family;
+    use vizard_proto::contract::{AllocationId, Event, Usage};
+    let folder = tempfile::tempdir().unwrap();
+    let store = || Embedded::open(&folder.path().join("store")).unwrap();
+    let node = Node::on(store(), NOW, Policy::default()).await;
+    let call = node.open(&body()).await;
+    let allocation = AllocationId(1);
+    node.switchboard().report([
+        Report::Event(Event::AllocationCreated {
+            allocation,
+            call: call_id(&call),
+            party: 0,
+            device: 0,
+            family: Family::V4,
+        }),
+        Report::Usage(
+            allocation,
+            Usage {
+                packets: 3,
+                bytes: 300,
+            },
+        ),
+    ]);
+    let shown = node.get(&path(&call)).await.expect(200);
+    assert_eq!(shown["parties"]["a"]["usage"]["packets"], 3);
+    assert_eq!(shown["timeline"][1]["event"], "party.connected");
+    node.stop().await;
+    let node = Node::on(store(), NOW + 2, Policy::default()).await;
+    assert_eq!(node.get(&path(&call)).await.expect(200), shown);
 }

@@ -1,7 +1,9 @@
 //! The control API over HTTP.
 
 mod answers;
+mod ending;
 mod errors;
+mod first_version;
 mod framing;
 mod harness;
 mod lasting;

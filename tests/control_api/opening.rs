@@ -337,7 +337,8 @@ async fn sixteen_parties_are_masked_by_one() {
 #[tokio::test]
 async fn the_policy_gives_the_default_and_the_limit_of_the_ttl() {
     let policy = Policy {
-        ticket_ttl: 3600,
+        ticket_ttl: 1800,
+        max_call: 3600,
         default_reveal: Reveal::Everybody,
         ..Policy::default()
     };
@@ -346,9 +347,11 @@ async fn the_policy_gives_the_default_and_the_limit_of_the_ttl() {
     assert_eq!(
         node.open(&json!({"parties": [{"id": "a"}, {"id": "b"}]}))
             .await["ttl"],
-        3600
+        1800
     );
-    assert_eq!(node.open(&with(30)).await["ttl"], 30);
+    for ttl in [30, 3600] {
+        assert_eq!(node.open(&with(ttl)).await["ttl"], ttl);
+    }
     for ttl in [0, 29, 3601, u32::MAX] {
         let problem = node
             .post("/v1/calls", &with(ttl))
@@ -356,7 +359,7 @@ async fn the_policy_gives_the_default_and_the_limit_of_the_ttl() {
             .problem(422, "invalid-request");
         assert_eq!(problem["errors"][0]["path"], "ttl");
         let detail = problem["errors"][0]["detail"].as_str().unwrap();
-        assert_eq!(detail, "must be 30 to 3600 seconds (policy.ticket_ttl)");
+        assert_eq!(detail, "must be 30 to 3600 seconds (policy.max_call)");
         node.post("/v1/decisions", &with(ttl))
             .await
             .problem(422, "invalid-request");

@@ -4,8 +4,10 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use vizard::control::policy::Policy;
 use vizard::control::store::{Embedded, REMEMBERED_AFTER_EXPIRY};
+use vizard::control::switchboard::Live;
+use vizard_proto::auth::ticket::{TicketKey, TicketKeys};
 
-use crate::harness::{Answer, CALLS_KEY, NOW, Node, path};
+use crate::harness::{Answer, CALLS_KEY, NOW, Node, Told, call_id, path, username};
 
 fn body() -> Value {
     json!({"parties": [{"id": "a"}, {"id": "b"}], "caller": "a", "ttl": 60})
@@ -30,29 +32,95 @@ async fn the_same_request_opens_one_call() {
         .header("Idempotency-Key", "k1")
         .header("Content-Type", "application/json");
     assert_eq!(Answer::of(request.body(text)).await.expect(201), first);
-    assert_eq!(node.relay.told(), []);
+    assert_only_opened(&node, &first);
     assert_eq!(node.listed("").await.len(), 1);
     let second = node.post_once("/v1/calls", "k2", &body()).await.expect(201);
     assert_ne!(second["id"], first["id"]);
 }
 
+/// The relay was told of this call and its tickets, and of nothing else.
+fn assert_only_opened(node: &Node, call: &Value) {
+    let (id, names) = (call_id(call), usernames(call));
+    for told in node.relay.told() {
+        assert!(
+            matches!(&told, Told::Open { call, usernames, .. } if *call == id && *usernames == names),
+            "{told:?}"
+        );
+    }
+}
+
+/// The user names of all tickets in an answer.
+fn usernames(call: &Value) -> Vec<String> {
+    let parties = call["parties"].as_object().unwrap().values();
+    let names = parties.flat_map(|party| {
+        let devices = party["devices"].as_object().into_iter().flatten();
+        let devices = devices.map(|(_, device)| &device["rtc_configuration"]);
+        devices.chain(std::iter::once(&party["rtc_configuration"]))
+    });
+    let given = names.filter(|configuration| !configuration.is_null());
+    given.map(|it| username(it).to_owned()).collect()
+}
+
 #[tokio::test]
-async fn it_is_the_answer_to_the_opening_whatever_happened_since() {
+async fn the_second_answer_is_the_call_as_it_is_by_then() {
     let node = Node::start().await;
-    let first = node.post_once("/v1/calls", "k", &body()).await.expect(201);
-    node.post(&format!("{}/answer", path(&first)), &json!({"party": "b"}))
+    let mut body = body();
+    body["parties"][1]["devices"] = json!(["phone", "laptop"]);
+    let first = node.post_once("/v1/calls", "k", &body).await.expect(201);
+    assert_eq!(usernames(&first).len(), 3);
+    let answer = json!({"party": "b", "device": "laptop"});
+    node.post(&format!("{}/answer", path(&first)), &answer)
         .await
         .expect(200);
+    let answered = node.post_once("/v1/calls", "k", &body).await.expect(201);
+    assert_eq!(answered["phase"], "answered");
+    assert_eq!(answered["parties"]["b"]["answered_on"], "laptop");
+    // The phone has lost: its ticket is dead.
+    let laptop = &first["parties"]["b"]["devices"]["laptop"]["rtc_configuration"];
+    let caller = &first["parties"]["a"]["rtc_configuration"];
+    assert_eq!(usernames(&answered), [username(caller), username(laptop)]);
+    let ended = node.delete(&path(&first)).await.expect(200);
+    let repeated = node.post_once("/v1/calls", "k", &body).await.expect(200);
+    assert_eq!(repeated, ended);
+    assert_eq!(repeated["phase"], "ended");
+    assert_eq!(usernames(&repeated), [""; 0]);
+}
+
+#[tokio::test]
+async fn the_second_answer_to_an_answer_is_the_call_as_it_is_by_then() {
+    let node = Node::start().await;
+    let call = node.open(&body()).await;
+    let answer = format!("{}/answer", path(&call));
+    let party = json!({"party": "b"});
+    node.post_once(&answer, "k", &party).await.expect(200);
+    let ended = node.delete(&path(&call)).await.expect(200);
     assert_eq!(
-        node.post_once("/v1/calls", "k", &body()).await.expect(201),
-        first
+        node.post_once(&answer, "k", &party).await.expect(200),
+        ended
     );
-    node.delete(&path(&first)).await.expect(200);
-    assert_eq!(
-        node.post_once("/v1/calls", "k", &body()).await.expect(201),
-        first
-    );
-    assert_eq!(node.get(&path(&first)).await.expect(200)["phase"], "ended");
+    node.post_once(&answer, "other", &party)
+        .await
+        .problem(409, "call-ended");
+}
+
+#[tokio::test]
+async fn after_a_change_of_keys_the_relay_knows_what_is_handed_out() {
+    let node = Node::start().await;
+    let first = node.post_once("/v1/calls", "k", &body()).await.expect(201);
+    let fresh = TicketKey {
+        id: 2,
+        secret: [8; 32],
+    };
+    let live = Live {
+        tickets: std::sync::Arc::new(TicketKeys::new(&fresh, &[])),
+        ..(*node.switchboard().live()).clone()
+    };
+    node.switchboard().reload(live);
+    node.relay.told();
+    let second = node.post_once("/v1/calls", "k", &body()).await.expect(201);
+    assert_ne!(usernames(&first), usernames(&second));
+    assert!(!node.relay.commands().is_empty());
+    assert_only_opened(&node, &second);
 }
 
 #[tokio::test]
@@ -115,7 +183,12 @@ async fn many_at_once_open_one_call() {
     ids.dedup();
     assert_eq!(ids.len(), 1);
     assert_eq!(node.listed("").await.len(), 1);
-    assert_eq!(node.relay.told().len(), 1);
+    let id = call_id(&json!({"id": ids[0]}));
+    let told = node.relay.told();
+    assert!(
+        told.iter()
+            .all(|told| matches!(told, Told::Open { call, .. } if *call == id))
+    );
 }
 
 #[tokio::test]
@@ -144,9 +217,10 @@ async fn a_forgotten_call_is_not_opened_again() {
     let node = Node::start().await;
     let first = node.post_once("/v1/calls", "k", &body()).await.expect(201);
     node.pass(60);
+    let ended = node.post_once("/v1/calls", "k", &body()).await.expect(200);
     assert_eq!(
-        node.post_once("/v1/calls", "k", &body()).await.expect(201),
-        first
+        (&ended["id"], &ended["phase"]),
+        (&first["id"], &json!("ended"))
     );
     node.pass(10);
     node.pass(REMEMBERED_AFTER_EXPIRY);

@@ -86,15 +86,23 @@ fn a_first_start_on_a_full_disk(disk: &Disk, daemon: &mut Daemon) {
     disk.free();
 }
 
-/// Opens calls, as large as they may be, until the disk has no room for another; those that were opened.
+/// Opens calls, first as large and then as small as they may be, until the disk has no room for
+/// another; those that were opened.
 fn open_until_refused(daemon: &Daemon) -> Vec<String> {
     let name = |kind: &str, index: i32| format!("{kind} {index} {}", "x".repeat(100));
     let devices: Vec<String> = (0..8).map(|index| name("device", index)).collect();
     let party = |index| json!({"id": name("party", index), "devices": devices});
-    let wish = json!({"parties": (0..16).map(party).collect::<Vec<_>>()});
+    let large = json!({"parties": (0..16).map(party).collect::<Vec<_>>()});
+    let small = json!({"parties": [{"id": "a"}, {"id": "b"}]});
+    let mut opened = open_all(daemon, &large);
+    opened.extend(open_all(daemon, &small));
+    opened
+}
+
+fn open_all(daemon: &Daemon, wish: &Value) -> Vec<String> {
     let mut opened = Vec::new();
-    for _ in 0..1_000 {
-        let response = daemon.http().json("POST", "/v1/calls", &wish);
+    for _ in 0..5_000 {
+        let response = daemon.http().json("POST", "/v1/calls", wish);
         match response.status {
             201 => opened.push(Tickets(response.parsed()).id().to_owned()),
             503 => {

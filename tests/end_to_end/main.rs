@@ -15,6 +15,7 @@ mod endings;
 mod expiry;
 mod flood;
 mod full_disk;
+mod store;
 mod strangers;
 mod turn_client;
 

@@ -368,7 +368,7 @@ impl<'p> Life<'p> {
             log.contains("not reloaded") && !log.contains("panic"),
             "{log}"
         );
-        let speaks = matches!(level, "info" | "debug" | "trace");
+        let speaks = matches!(level, "debug" | "trace");
         assert_eq!(log.contains("call opened"), speaks, "{log}");
     }
 }

@@ -19,32 +19,38 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::error;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use vizard_proto::auth::ticket::CallId;
 
+use super::calls::Call;
 use super::problem::{Kind, Problem};
-use super::switchboard::{self, Switchboard};
+use super::switchboard::Switchboard;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::code_label;
 use shape::Shapes;
-use view::{CallView, Renderer};
 
 pub use extract::BODY_LIMIT;
 pub(super) use listen::Listener;
 pub use listen::{Address, ListenError};
 
-/// Requests that are worked on at a time; more are told to come back.
-pub const WORKERS: usize = 256;
+/// Requests that read calls, worked on at a time; more are told to come back.
+pub const READING: usize = 64;
+/// Requests that open or change calls, worked on at a time; more are told to come back.
+pub const CHANGING: usize = 256;
+/// Calls whose end is stored at a time; more wait, and their media has stopped meanwhile.
+const ENDING: usize = 64;
 /// The paths, as metrics name them.
-const PATHS: [&str; 8] = [
+const PATHS: [&str; 9] = [
     "/v1/decisions",
     "/v1/calls",
     "/v1/calls/{id}",
     "/v1/calls/{id}/answer",
+    "/v1/calls/{id}/renew",
     "/livez",
     "/readyz",
     "/metrics",
@@ -61,21 +67,51 @@ pub(super) struct Api {
     shapes: Arc<Shapes>,
     /// Whether the API listens on a loopback address.
     on_loopback: bool,
-    workers: Arc<Semaphore>,
+    places: Arc<Places>,
+}
+
+/// Room for requests that wait for the store, so that no kind of them takes another's.
+struct Places {
+    reading: Arc<Semaphore>,
+    changing: Arc<Semaphore>,
+    ending: Arc<Semaphore>,
 }
 
 impl Api {
-    /// Has the switchboard do something, to its end even if the client hangs up.
-    async fn work<T: Send + 'static>(
+    /// Has the switchboard look something up.
+    async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Switchboard) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        let Ok(permit) = Arc::clone(&self.workers).try_acquire_owned() else {
-            return Err(Problem::new(Kind::Overloaded, "Try again in a moment."));
-        };
+        self.work(place(&self.places.reading)?, work).await
+    }
+
+    /// Has the switchboard open or change a call.
+    async fn change<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Switchboard) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        self.work(place(&self.places.changing)?, work).await
+    }
+
+    /// Has the switchboard end a call: the media before anything that could have to wait.
+    async fn end(&self, id: CallId) -> Result<Call, Problem> {
+        self.switchboard.stop(id);
+        let place = Arc::clone(&self.places.ending).acquire_owned().await;
+        let place = place.map_err(|_| overloaded())?;
+        self.work(place, move |switchboard| switchboard.end(id))
+            .await
+    }
+
+    /// Has the switchboard do something, to its end even if the client hangs up.
+    async fn work<T: Send + 'static>(
+        &self,
+        place: OwnedSemaphorePermit,
+        work: impl FnOnce(&Switchboard) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
         let switchboard = Arc::clone(&self.switchboard);
         let working = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
+            let _place = place;
             work(&switchboard)
         });
         working.await.unwrap_or_else(|_| {
@@ -86,28 +122,15 @@ impl Api {
             ))
         })
     }
+}
 
-    /// Renders a call with the tickets that open it. A party that is given a ticket and no URL would gather its
-    /// own addresses (werift does, whatever its ICE policy says), so there is no such answer.
-    fn hand_out(
-        &self,
-        render: impl FnOnce(&Renderer<'_>) -> CallView,
-    ) -> Result<CallView, Problem> {
-        let live = self.switchboard.live();
-        switchboard::reachable(&live)?;
-        Ok(render(&Renderer {
-            live: &live,
-            node: &self.node,
-        }))
-    }
+fn place(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
+    let place = Arc::clone(places).try_acquire_owned();
+    place.map_err(|_| overloaded())
+}
 
-    fn render(&self, render: impl FnOnce(&Renderer<'_>) -> CallView) -> CallView {
-        let live = self.switchboard.live();
-        render(&Renderer {
-            live: &live,
-            node: &self.node,
-        })
-    }
+fn overloaded() -> Problem {
+    Problem::new(Kind::Overloaded, "Try again in a moment.")
 }
 
 /// The API's routes.
@@ -125,7 +148,11 @@ pub(super) fn router(
         document: rendered(&document).into(),
         shapes: Arc::new(Shapes::of(&document)),
         on_loopback: matches!(listen, Address::Tcp(address) if address.ip().is_loopback()),
-        workers: Arc::new(Semaphore::new(WORKERS)),
+        places: Arc::new(Places {
+            reading: Arc::new(Semaphore::new(READING)),
+            changing: Arc::new(Semaphore::new(CHANGING)),
+            ending: Arc::new(Semaphore::new(ENDING)),
+        }),
     };
     router
         .fallback(|| async { Problem::new(Kind::NotFound, "/openapi.json says what there is.") })
@@ -188,6 +215,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(calls::open, calls::list))
         .routes(routes!(calls::show, calls::end))
         .routes(routes!(calls::answer))
+        .routes(routes!(calls::renew))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))

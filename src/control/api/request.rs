@@ -32,7 +32,8 @@ pub(super) struct CallRequest {
     #[serde(default)]
     #[schema(max_items = 512)]
     pub(super) facts: Vec<FactRequest>,
-    /// Seconds that the tickets live: 30 up to `policy.ticket_ttl`, which is also the default.
+    /// Seconds that the tickets live, and with them the call unless it is renewed: 30 up to
+    /// `policy.max_call`. Absent: `policy.ticket_ttl`.
     #[schema(minimum = 30, maximum = 86400, example = 7200)]
     pub(super) ttl: Option<u32>,
     /// Limits of the call's tickets.
@@ -110,6 +111,16 @@ pub(super) struct AnswerRequest {
     /// Its device; needed if it has several.
     #[schema(value_type = Option<Name>)]
     pub(super) device: Option<String>,
+}
+
+/// How much longer a call may go on.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RenewRequest {
+    /// Seconds from here on: 30 up to `policy.max_call`, which the call as a whole does not
+    /// outlast. Absent: `policy.ticket_ttl`. What the call already has it keeps.
+    #[schema(minimum = 30, maximum = 86400, example = 7200)]
+    pub(super) ttl: Option<u32>,
 }
 
 impl CallRequest {

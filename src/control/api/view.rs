@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
-use vizard_proto::auth::ticket::TicketKeys;
+use vizard_proto::auth::ticket::Credential;
 
-use crate::control::calls::{self, Call, EndReason, Generation, Happening, Outcome, Traffic};
+use crate::control::calls::{self, Call, EndReason, Happening, Traffic};
 use crate::control::names;
 use crate::control::policy::{Decision, Route};
 use crate::control::problem::Because;
-use crate::control::switchboard::{Decided, Live, Wanted, because};
+use crate::control::switchboard::{Decided, Handed, Tickets, Wanted, because};
 
 /// What would be decided of a call.
 #[derive(Debug, Serialize, ToSchema)]
@@ -74,10 +74,11 @@ pub(super) struct CallView {
     /// Which rules led to `route`.
     pub(super) why: Vec<Because>,
     /// What clients have to do with the new configurations: `ice-restart`, that is
-    /// `setConfiguration()` and `restartIce()`.
+    /// `setConfiguration()` and `restartIce()`; or `set-configuration`, that is
+    /// `setConfiguration()` alone, for the next ICE restart.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, value_type = Option<String>, example = "ice-restart")]
-    pub(super) apply: Option<&'static str>,
+    #[schema(nullable = false, example = "ice-restart")]
+    pub(super) apply: Option<Apply>,
     /// The parties, by id.
     pub(super) parties: BTreeMap<String, PartyView>,
     /// What happened, in order.
@@ -226,147 +227,118 @@ pub(super) fn decision(wanted: &Wanted, decided: &Decided) -> DecisionView {
     }
 }
 
-/// Renders calls.
-pub(super) struct Renderer<'a> {
-    /// The settings in force.
-    pub(super) live: &'a Live,
-    /// This node's name.
-    pub(super) node: &'a str,
+/// What clients have to do with new configurations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Apply {
+    /// `setConfiguration()` and `restartIce()`.
+    IceRestart,
+    /// `setConfiguration()`; what is connected stays so, and the next ICE restart uses it.
+    SetConfiguration,
 }
 
-impl Renderer<'_> {
-    /// `call` as it was when it was opened, with its tickets.
-    pub(super) fn opened(&self, call: &Call) -> CallView {
-        let mut view = self.view(call, "ringing", &call.opened);
-        self.configure(&mut view, call, Generation::Opened, call.opened.route);
-        view
-    }
-
-    /// `call` as its answer left it, with the new tickets if it made the call direct.
-    pub(super) fn answered(&self, call: &Call) -> CallView {
-        let mut view = self.view(call, call.phase().as_str(), call.outcome());
-        if call.restarted() {
-            self.configure(&mut view, call, Generation::Answered, Route::Direct);
-            view.apply = Some("ice-restart");
-        }
-        view
-    }
-
-    /// `call` as it is, with what happened in it.
-    pub(super) fn shown(&self, call: &Call) -> CallView {
-        let mut view = self.view(call, call.phase().as_str(), call.outcome());
-        for party in &call.parties {
-            if let Some(view) = view.parties.get_mut(&party.id) {
-                let Traffic { packets, bytes } = party.sent;
-                view.usage = Some(UsageView { packets, bytes });
-            }
-        }
-        view.timeline = timeline(call);
-        view.exposure = exposure(call);
-        view
-    }
-
-    fn view(&self, call: &Call, phase: &'static str, outcome: &Outcome) -> CallView {
-        let id = |index: usize| call.parties.get(index).map(|party| party.id.as_str());
-        let masked = outcome.route != Route::Direct;
-        let party = |index: usize, party: &calls::Party| PartyView {
-            masked,
-            visible_to: if masked {
-                Vec::new()
-            } else {
-                others(call, index)
-            },
-            rtc_configuration: None,
-            devices: BTreeMap::new(),
-            answered_on: party.answer.as_ref().and_then(|answer| answer.name.clone()),
-            usage: None,
+/// `call` with the tickets that are handed out.
+pub(super) fn handed(node: &str, handed: &Handed, apply: Option<Apply>) -> CallView {
+    let Handed { call, tickets } = handed;
+    let Some(tickets) = tickets else {
+        return shown(node, call);
+    };
+    let mut view = view(node, call);
+    for held in tickets.held() {
+        let party = &call.parties[held.party];
+        let Some(view) = view.parties.get_mut(&party.id) else {
+            continue;
         };
-        let parties = call.parties.iter().enumerate();
-        let answered = call.answered.as_ref().unwrap_or(&call.if_answered).route;
-        CallView {
-            id: names::written(call.id).to_string(),
-            phase,
-            route: outcome.route,
-            phases: PhasesView {
-                ringing: call.opened.route,
-                answered,
-            },
-            opened_at: time(call.opened_at),
-            expires_at: time(call.expires_at),
-            ttl: call.expires_at - call.opened_at,
-            node: self.node.to_owned(),
-            why: because(&outcome.why, id),
-            apply: None,
-            parties: parties
-                .map(|(index, of)| (of.id.clone(), party(index, of)))
-                .collect(),
-            timeline: Vec::new(),
-            exposure: Vec::new(),
+        let rtc_configuration = configuration(tickets, &held.credential);
+        match party.devices.get(held.device) {
+            Some(name) => {
+                let device = DeviceView { rtc_configuration };
+                view.devices.insert(name.clone(), device);
+            }
+            None => view.rtc_configuration = Some(rtc_configuration),
         }
     }
+    view.apply = apply;
+    view
+}
 
-    fn configure(&self, view: &mut CallView, call: &Call, generation: Generation, route: Route) {
-        for (index, party) in call.parties.iter().enumerate() {
-            let Some(view) = view.parties.get_mut(&party.id) else {
-                continue;
+/// `call` as it is, with what happened in it.
+pub(super) fn shown(node: &str, call: &Call) -> CallView {
+    let mut view = view(node, call);
+    for party in &call.parties {
+        if let Some(view) = view.parties.get_mut(&party.id) {
+            let Traffic { packets, bytes } = party.sent;
+            view.usage = Some(UsageView { packets, bytes });
+        }
+    }
+    view.timeline = timeline(call);
+    view.exposure = exposure(call);
+    view
+}
+
+fn view(node: &str, call: &Call) -> CallView {
+    let outcome = call.outcome();
+    let id = |index: usize| call.parties.get(index).map(|party| party.id.as_str());
+    let masked = outcome.route != Route::Direct;
+    let party = |index: usize, party: &calls::Party| PartyView {
+        masked,
+        visible_to: if masked {
+            Vec::new()
+        } else {
+            others(call, index)
+        },
+        rtc_configuration: None,
+        devices: BTreeMap::new(),
+        answered_on: party.answer.as_ref().and_then(|answer| answer.name.clone()),
+        usage: None,
+    };
+    let parties = call.parties.iter().enumerate();
+    let answered = call.answered.as_ref().unwrap_or(&call.if_answered).route;
+    CallView {
+        id: names::written(call.id).to_string(),
+        phase: call.phase().as_str(),
+        route: outcome.route,
+        phases: PhasesView {
+            ringing: call.opened.route,
+            answered,
+        },
+        opened_at: time(call.opened_at),
+        expires_at: time(call.expires_at),
+        ttl: call.expires_at.saturating_sub(call.opened_at),
+        node: node.to_owned(),
+        why: because(&outcome.why, id),
+        apply: None,
+        parties: parties
+            .map(|(index, of)| (of.id.clone(), party(index, of)))
+            .collect(),
+        timeline: Vec::new(),
+        exposure: Vec::new(),
+    }
+}
+
+fn configuration(tickets: &Tickets, credential: &Credential) -> RtcConfiguration {
+    let relay = IceServer {
+        urls: tickets.urls().to_vec(),
+        username: Some(credential.username.clone()),
+        credential: Some(credential.password.clone()),
+    };
+    match tickets.route() {
+        Route::Direct => {
+            let stun = IceServer {
+                urls: stun_urls(tickets.urls()),
+                username: None,
+                credential: None,
             };
-            for device in call.devices(index, generation) {
-                let credential = self.credential(call, index, device, generation);
-                let configuration = self.configuration(credential, route);
-                match party.devices.get(device) {
-                    Some(name) => {
-                        let device = DeviceView {
-                            rtc_configuration: configuration,
-                        };
-                        view.devices.insert(name.clone(), device);
-                    }
-                    None => view.rtc_configuration = Some(configuration),
-                }
+            let servers = [stun, relay].into_iter();
+            RtcConfiguration {
+                ice_servers: servers.filter(|server| !server.urls.is_empty()).collect(),
+                ice_transport_policy: "all",
             }
         }
-    }
-
-    fn credential(
-        &self,
-        call: &Call,
-        party: usize,
-        device: usize,
-        generation: Generation,
-    ) -> (String, String) {
-        let keys: &TicketKeys = &self.live.tickets;
-        let credential = keys.mint(&call.ticket(party, device, generation));
-        (credential.username, credential.password)
-    }
-
-    fn configuration(
-        &self,
-        (username, credential): (String, String),
-        route: Route,
-    ) -> RtcConfiguration {
-        let relay = IceServer {
-            urls: self.live.ice_urls.clone(),
-            username: Some(username),
-            credential: Some(credential),
-        };
-        match route {
-            Route::Direct => {
-                let urls = stun_urls(&self.live.ice_urls);
-                let stun = IceServer {
-                    urls,
-                    username: None,
-                    credential: None,
-                };
-                let servers = [stun, relay].into_iter();
-                RtcConfiguration {
-                    ice_servers: servers.filter(|server| !server.urls.is_empty()).collect(),
-                    ice_transport_policy: "all",
-                }
-            }
-            Route::Masked | Route::Refused => RtcConfiguration {
-                ice_servers: vec![relay],
-                ice_transport_policy: "relay",
-            },
-        }
+        Route::Masked | Route::Refused => RtcConfiguration {
+            ice_servers: vec![relay],
+            ice_transport_policy: "relay",
+        },
     }
 }
 

@@ -3,17 +3,25 @@
 //! A call is kept until shortly after its tickets have expired. What it says of the parties is what
 //! the platform said: no address is in it, no credential, and nothing is kept longer than that.
 
+#[cfg(test)]
+mod damage;
 mod embedded;
+mod error;
+mod found;
+mod mark;
+mod record;
 #[cfg(test)]
 mod suite;
-
-use std::sync::Arc;
+mod tables;
+mod writer;
 
 use vizard_proto::auth::ticket::CallId;
 
 use super::calls::Call;
 
 pub use embedded::Embedded;
+pub use error::{StoreError, StoreFault};
+pub use found::{Found, Past, StoreId};
 
 /// How long a call is remembered after its tickets have expired, in seconds.
 pub const REMEMBERED_AFTER_EXPIRY: u64 = 600;
@@ -22,14 +30,18 @@ pub const REQUEST_REMEMBERED: u64 = 86_400;
 
 /// Keeps calls and requests.
 pub trait Store: Send + Sync {
-    /// Keeps all of `changes` or none. When it returns `Ok`, they survive a power cut.
+    /// Keeps all of `changes` or none. When it returns `Ok`, they survive a power cut. What is
+    /// handed in first is kept first.
     fn commit(&self, changes: &[Change<'_>]) -> Result<(), StoreError>;
 
     /// The call with that name.
     fn call(&self, id: CallId) -> Result<Option<Call>, StoreError>;
 
-    /// At most `most` calls behind `after`, in the order of their names.
+    /// At most `most` calls after `after`, in the order of their names.
     fn calls(&self, after: Option<CallId>, most: usize) -> Result<Vec<Kept>, StoreError>;
+
+    /// At most `most` ended calls after `after`, in the order of their ends (Unix seconds).
+    fn ended(&self, after: Option<(u64, CallId)>, most: usize) -> Result<Vec<Kept>, StoreError>;
 
     /// The request with that key, unless it is too old at `now` (Unix seconds).
     fn request(&self, key: &RequestKey, now: u64) -> Result<Option<DoneRequest>, StoreError>;
@@ -37,6 +49,10 @@ pub trait Store: Send + Sync {
     /// Forgets what is no longer to be remembered at `now` (Unix seconds), some of it per call;
     /// returns how much.
     fn forget(&self, now: u64) -> Result<usize, StoreError>;
+
+    /// Unix seconds of the latest expiry of a forgotten call: a ticket that expires no later is
+    /// good only for a call that is still known.
+    fn ended_before(&self) -> Result<u64, StoreError>;
 }
 
 /// Something to keep.
@@ -44,6 +60,9 @@ pub trait Store: Send + Sync {
 pub enum Change<'a> {
     /// A call as it is from here on.
     Call(&'a Call),
+    /// What the parties of a call have sent, and when they connected; the rest of it is kept as
+    /// it is.
+    Usage(&'a Call),
     /// A request that was carried out.
     Request(&'a RequestKey, &'a DoneRequest),
 }
@@ -72,16 +91,4 @@ pub struct DoneRequest {
     pub call: CallId,
     /// Unix seconds until when it is remembered.
     pub until: u64,
-}
-
-/// The store could not be read or written.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("the store is unavailable: {0}")]
-pub struct StoreError(Arc<dyn std::error::Error + Send + Sync>);
-
-impl StoreError {
-    /// Because of `cause`, which is part of the message.
-    pub fn new(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self(Arc::from(cause.into()))
-    }
 }

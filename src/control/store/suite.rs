@@ -11,9 +11,9 @@ use super::*;
 use crate::control::calls::{EndReason, Outcome, Party, Traffic};
 use crate::control::policy::{self, Policy, Request};
 
-const NOW: u64 = 1_790_000_000;
+pub(super) const NOW: u64 = 1_790_000_000;
 
-fn call(name: u8) -> Call {
+pub(super) fn call(name: u8) -> Call {
     let request = Request::new(vec![policy::Party::default(); 2], Some(0)).unwrap();
     let decide = |phase| policy::decide(&Policy::default(), &request, phase);
     let opened = Outcome::new(NOW, decide(policy::Phase::Ringing));
@@ -35,7 +35,7 @@ fn call(name: u8) -> Call {
     }
 }
 
-fn done(name: u8) -> (RequestKey, DoneRequest) {
+pub(super) fn done(name: u8) -> (RequestKey, DoneRequest) {
     let done = DoneRequest {
         body: [name; 32],
         call: CallId([name; 16]),
@@ -122,11 +122,80 @@ fn forgets_what_is_over(store: &dyn Store) {
     assert_eq!(store.call(CallId([1; 16])).unwrap(), None);
 }
 
-const SUITE: [fn(&dyn Store); 4] = [
+fn lists_the_ended_by_their_end(store: &dyn Store) {
+    let mut calls: Vec<_> = [3, 1, 2, 4].map(call).into();
+    for (index, call) in (0..).zip(&mut calls) {
+        if call.id.0[0] != 4 {
+            call.finish(NOW + index / 2);
+        }
+        store.commit(&[Change::Call(call)]).unwrap();
+    }
+    let ended = |after, most| -> Vec<u8> {
+        let kept = store.ended(after, most).unwrap();
+        kept.iter().map(|kept| kept.id.0[0]).collect()
+    };
+    assert_eq!(ended(None, 9), [1, 3, 2]);
+    assert_eq!(ended(None, 2), [1, 3]);
+    assert_eq!(ended(Some((NOW, CallId([1; 16]))), 9), [3, 2]);
+    assert_eq!(ended(Some((NOW + 1, CallId([2; 16]))), 9), [0_u8; 0]);
+    store.forget(NOW + 60 + REMEMBERED_AFTER_EXPIRY).unwrap();
+    assert_eq!(ended(None, 9), [0_u8; 0]);
+}
+
+fn a_longer_life_is_remembered_for_longer(store: &dyn Store) {
+    let mut longer = call(1);
+    store.commit(&[Change::Call(&longer)]).unwrap();
+    longer.renew(NOW + 50, 60, 3_600);
+    store.commit(&[Change::Call(&longer)]).unwrap();
+    let end = NOW + 110 + REMEMBERED_AFTER_EXPIRY;
+    assert_eq!(store.forget(end - 1).unwrap(), 0);
+    assert_eq!(store.call(longer.id).unwrap(), Some(longer));
+    assert_eq!(store.forget(end).unwrap(), 1);
+}
+
+fn adds_usage_to_what_it_knows(store: &dyn Store) {
+    let mut used = call(1);
+    store.commit(&[Change::Call(&used)]).unwrap();
+    used.parties[1].connected_at = Some(NOW + 3);
+    used.parties[1].sent = Traffic {
+        packets: 9,
+        bytes: 900,
+    };
+    store.commit(&[Change::Usage(&used)]).unwrap();
+    assert_eq!(store.call(used.id).unwrap().as_ref(), Some(&used));
+    // A later state of the call knows better.
+    used.parties[1].sent.packets = 10;
+    used.finish(NOW + 4);
+    store.commit(&[Change::Call(&used)]).unwrap();
+    assert_eq!(store.call(used.id).unwrap().as_ref(), Some(&used));
+    assert_eq!(store.calls(None, 1).unwrap()[0].call, Some(used));
+}
+
+fn remembers_how_long_forgotten_tickets_lived(store: &dyn Store) {
+    assert_eq!(store.ended_before().unwrap(), 0);
+    let mut longer = call(2);
+    longer.expires_at += 500;
+    store
+        .commit(&[Change::Call(&call(1)), Change::Call(&longer)])
+        .unwrap();
+    store.forget(NOW + 60 + REMEMBERED_AFTER_EXPIRY).unwrap();
+    assert_eq!(store.ended_before().unwrap(), NOW + 60);
+    store.forget(u64::MAX).unwrap();
+    assert_eq!(store.ended_before().unwrap(), NOW + 560);
+    store.commit(&[Change::Call(&call(3))]).unwrap();
+    store.forget(u64::MAX).unwrap();
+    assert_eq!(store.ended_before().unwrap(), NOW + 560);
+}
+
+const SUITE: [fn(&dyn Store); 8] = [
     keeps_calls,
     lists_in_order_and_in_pages,
     remembers_requests_for_their_time,
     forgets_what_is_over,
+    lists_the_ended_by_their_end,
+    a_longer_life_is_remembered_for_longer,
+    adds_usage_to_what_it_knows,
+    remembers_how_long_forgotten_tickets_lived,
 ];
 
 #[test]

@@ -30,16 +30,17 @@ pub(in crate::control) fn reachable(live: &Live) -> Result<(), Problem> {
     Ok(())
 }
 
-pub(super) fn time_to_live(policy: &Policy, wanted: &Wanted) -> Result<u32, Problem> {
-    let ttl = wanted.ttl.unwrap_or(policy.ticket_ttl);
-    if (policy::MIN_TTL..=policy.ticket_ttl).contains(&ttl) {
-        return Ok(ttl);
+/// How long tickets live when that is asked for.
+pub(super) fn time_to_live(policy: &Policy, ttl: Option<u32>) -> Result<u32, Problem> {
+    let (least, most) = (policy::MIN_TTL, policy.max_call);
+    match ttl {
+        None => Ok(policy.ticket_ttl),
+        Some(ttl) if (least..=most).contains(&ttl) => Ok(ttl),
+        Some(_) => Err(Problem::fault(
+            "ttl",
+            format!("must be {least} to {most} seconds (policy.max_call)"),
+        )),
     }
-    let (least, most) = (policy::MIN_TTL, policy.ticket_ttl);
-    Err(Problem::fault(
-        "ttl",
-        format!("must be {least} to {most} seconds (policy.ticket_ttl)"),
-    ))
 }
 
 pub(super) fn refused(wanted: &Wanted, decision: &Decision) -> Problem {

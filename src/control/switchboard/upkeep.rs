@@ -1,13 +1,24 @@
 //! What the switchboard does unasked: at its start, by the clock, and when the relay reports.
 
-use tracing::{info, warn};
-use vizard_proto::contract::{Event, Scope};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
-use super::{PAGE, Switchboard};
-use crate::control::calls::{Call, EndReason, Phase, Traffic};
+use tracing::{debug, error, warn};
+use vizard_proto::contract::{Command, Event, Scope};
+
+use super::{Live, Switchboard, Tickets};
+use crate::control::calls::{Call, Phase, Traffic};
+use crate::control::clock::{Cautious, Now};
 use crate::control::names;
+use crate::control::policy;
+use crate::control::problem::Problem;
 use crate::control::store::{Change, StoreError};
 use crate::dataplane::Report;
+
+/// Calls read from the store or written to it at a time.
+const AT_ONCE: usize = 500;
+/// Calls whose usage is saved in one second, so that requests need not wait for it for long. With
+/// more of them, each has to wait for its turn.
+const USAGE_AT_ONCE: usize = 2_000;
 
 impl Switchboard {
     /// Takes in what the relay reports.
@@ -38,25 +49,84 @@ impl Switchboard {
         }
     }
 
-    /// Time has passed: ends what has expired, saves what has settled, forgets what is over.
+    /// Time has passed: ends what has expired, saves what the store has not seen, forgets what is
+    /// over.
     pub fn tick(&self) {
         let now = self.now();
-        let advanced = self.registry().advance(now);
-        for call in &advanced.expired {
-            // Its tickets have run out; this is for a relay whose clock differs from ours.
-            self.revoke(call, Scope::Call);
-            log_end(call);
+        self.end_expired(now);
+        self.store_settled(now);
+        self.store_usage(USAGE_AT_ONCE);
+        let believed = self.cautious().at(now);
+        // What can't be forgotten at this time is forgotten at the next.
+        let _ = self.asked(self.store.forget(believed));
+    }
+
+    /// Saves all that the store has not seen: nothing comes after this.
+    pub fn close(&self) {
+        let now = self.now();
+        self.end_expired(now);
+        let unsaved = self.registry().ended_unsaved();
+        let _ = self.store_ended(&unsaved);
+        while self.store_usage(AT_ONCE) {}
+    }
+
+    /// The tickets of these calls have run out by one of the clocks. The other may disagree, here,
+    /// in the relay, or after a restart: so each of them ends like one that was ended.
+    fn end_expired(&self, now: Now) {
+        let expired = self.registry().expired(now);
+        for call in &expired {
+            self.expire(call, now);
         }
-        let unsaved = advanced.settled.iter().filter(|settled| settled.unsaved);
-        let changes: Vec<_> = unsaved.map(|settled| Change::Call(&settled.call)).collect();
-        if !changes.is_empty() && self.commit(&changes).is_err() {
+        let registry = self.registry();
+        let ids = expired.iter().map(|call| call.id);
+        let unsaved: Vec<Call> = ids.filter_map(|id| registry.unsaved(id)).collect();
+        drop(registry);
+        // What can't be saved here is saved when it has settled.
+        let _ = self.store_ended(&unsaved);
+    }
+
+    fn store_settled(&self, now: Now) {
+        let settled = self.registry().settled(now);
+        let unsaved = settled.iter().filter(|settled| settled.unsaved);
+        let unsaved: Vec<Call> = unsaved.map(|settled| settled.call.clone()).collect();
+        if self.store_ended(&unsaved).is_err() {
             return;
         }
-        for settled in &advanced.settled {
-            self.registry().remove(&settled.call);
+        let mut registry = self.registry();
+        for settled in &settled {
+            registry.remove(&settled.call);
         }
-        // What can't be forgotten at this time is forgotten at the next.
-        let _ = self.asked(self.store.forget(now));
+    }
+
+    fn store_ended(&self, calls: &[Call]) -> Result<(), Problem> {
+        for calls in calls.chunks(AT_ONCE) {
+            let changes: Vec<_> = calls.iter().map(Change::Call).collect();
+            self.commit(&changes)?;
+            let mut registry = self.registry();
+            for call in calls {
+                registry.saved(call);
+            }
+        }
+        Ok(())
+    }
+
+    /// Saves the usage of some calls that go on; whether there was any.
+    fn store_usage(&self, most: usize) -> bool {
+        let mut told_up_to = self
+            .told_up_to
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let calls = self.registry().take_used(*told_up_to, most);
+        let Some(last) = calls.last() else {
+            return false;
+        };
+        *told_up_to = last.id;
+        let changes: Vec<_> = calls.iter().map(Change::Usage).collect();
+        let stored = self.commit(&changes).is_ok();
+        if !stored {
+            self.registry().untold(&calls);
+        }
+        stored
     }
 
     /// Brings the gauge of calls up to date.
@@ -69,17 +139,24 @@ impl Switchboard {
     }
 
     pub(super) fn replay(&self) -> Result<(), StoreError> {
+        let live = self.live();
+        let floor = Command::EndedBefore(self.store.ended_before()?);
+        if self.relay.command(floor).is_err() {
+            error!("the relay did not take which calls are forgotten");
+        }
         let (mut after, mut unreadable, mut homeless) = (None, 0_usize, 0_usize);
         loop {
-            let page = self.store.calls(after, PAGE)?;
+            let page = self.store.calls(after, AT_ONCE)?;
             let Some(last) = page.last() else { break };
             after = Some(last.id);
             for kept in page {
                 if let Some(call) = kept.call {
-                    homeless += usize::from(!self.take_up(call));
+                    homeless += usize::from(!self.take_up(&live, call));
                 } else {
                     unreadable += 1;
-                    self.revoke_id(kept.id, kept.expires_at, Scope::Call);
+                    // No ticket lives longer than that, whatever was stored.
+                    let most = self.now().wall.saturating_add(u64::from(policy::MAX_TTL));
+                    self.revoke_id(kept.id, kept.expires_at.min(most), Scope::Call);
                 }
             }
         }
@@ -98,28 +175,38 @@ impl Switchboard {
         Ok(())
     }
 
-    /// Tells the relay of a call from before; whether it has room for it.
-    fn take_up(&self, mut call: Call) -> bool {
-        call.settle(self.now());
-        match call.end {
-            Some(end) if end.reason == EndReason::Expired => true,
-            Some(_) => {
-                self.revoke(&call, Scope::Call);
-                true
-            }
-            None => {
-                let admitted = self.admit(&call, &call.tickets()).is_ok();
-                for scope in call.all_lost() {
-                    self.revoke(&call, scope);
-                }
-                self.registry().insert(call);
-                admitted
-            }
+    /// Tells the relay of a call from before; whether it has room for it. One that has ended is
+    /// revoked however it ended: the clock may show an earlier time by now.
+    fn take_up(&self, live: &Arc<Live>, call: Call) -> bool {
+        let now = self.now();
+        if call.end.is_some() {
+            self.revoke(&call, Scope::Call);
+            return true;
         }
+        if now.wall >= call.expires_at {
+            self.registry().insert(call.clone(), now);
+            self.expire(&call, now);
+            return true;
+        }
+        let command = Command::OpenCall {
+            call: call.id,
+            until: call.expires_at,
+            usernames: Tickets::all(live, &call),
+        };
+        let admitted = self.relay.command(command).is_ok();
+        for scope in call.all_lost() {
+            self.revoke(&call, scope);
+        }
+        self.registry().insert(call, now);
+        admitted
+    }
+
+    fn cautious(&self) -> MutexGuard<'_, Cautious> {
+        self.cautious.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 pub(super) fn log_end(call: &Call) {
     let route = call.outcome().route.as_str();
-    info!(call = %names::written(call.id), route, "call ended");
+    debug!(call = %names::written(call.id), route, "call ended");
 }
