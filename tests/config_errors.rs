@@ -138,6 +138,10 @@ fn what_this_version_does_not_do_is_refused_unless_it_asks_for_nothing() {
         Config::parse("v.toml", defaults).unwrap_or_else(|e| panic!("{e}")),
         Config::default()
     );
+    for coalesce in ["11ms", "100", "1s", "us", "-1us"] {
+        let said = error(&format!("[relay]\ncoalesce = \"{coalesce}\"\n"));
+        assert!(said.contains("up to 10ms"), "{said}");
+    }
     assert!(error("[relay]\nfast_path = \"fast\"\n").contains("\"off\" or \"portable\""));
     assert!(error("[open]\nenable = true\n").contains("did you mean `enabled`?"));
 }

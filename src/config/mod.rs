@@ -20,7 +20,7 @@ pub use relay::{FastPath, Relay, family};
 pub use sections::{
     AnswerBinding, CallableBy, Control, Log, Masking, Policy, Reveal, Ringing, Store,
 };
-pub use value::{Listen, Maybe, Period};
+pub use value::{Listen, Maybe, Moment, Period};
 
 /// Everything that `vizard.toml` can say. The default is what holds without a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

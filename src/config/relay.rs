@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use super::reader::Document;
 use super::sections::no_list;
+use super::value::Moment;
 
 /// `[relay]`: where clients come in, and what they are told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -23,6 +25,8 @@ pub struct Relay {
     pub workers: usize,
     /// How packets travel through the machine.
     pub fast_path: FastPath,
+    /// How often a worker looks for packets while they keep coming; zero: whenever one comes.
+    pub coalesce: Moment,
 }
 
 /// How packets travel through the machine.
@@ -52,6 +56,7 @@ impl Default for Relay {
             tcp: everywhere,
             workers: 0,
             fast_path: FastPath::Auto,
+            coalesce: Moment(Duration::from_micros(100)),
         }
     }
 }
@@ -101,6 +106,12 @@ impl Relay {
                 d.fast_path,
                 "\"auto\", \"off\" or \"portable\"",
                 |_| true,
+            ),
+            coalesce: s.key(
+                "coalesce",
+                d.coalesce,
+                "a length of time up to 10ms, for example \"100us\", or \"0\"",
+                |moment: &Moment| moment.0 <= Duration::from_millis(10),
             ),
         };
         s.unserved("tls", &no_list());

@@ -66,6 +66,36 @@ impl fmt::Display for Period {
     }
 }
 
+/// A short length of time in whole microseconds, written like `100us`, `1ms` or `0`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(pub Duration);
+
+impl FromStr for Moment {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = "not a number of microseconds";
+        let (count, unit) = match (text.strip_suffix("us"), text.strip_suffix("ms")) {
+            (Some(count), _) => (count, 1),
+            (_, Some(count)) => (count, 1000),
+            _ if text == "0" => (text, 1),
+            _ => return Err(wrong),
+        };
+        let count: u32 = count.parse().map_err(|_| wrong)?;
+        Ok(Self(Duration::from_micros(u64::from(count) * unit)))
+    }
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_micros() {
+            0 => f.write_str("0"),
+            micros if micros.is_multiple_of(1000) => write!(f, "{}ms", micros / 1000),
+            micros => write!(f, "{micros}us"),
+        }
+    }
+}
+
 /// Where the control API listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
@@ -113,7 +143,7 @@ macro_rules! serde_as_text {
     )*};
 }
 
-serde_as_text!(Period, Listen);
+serde_as_text!(Period, Moment, Listen);
 
 /// Something that may be absent, written as an empty string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +173,20 @@ impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Maybe<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn moments_read_back_as_written() {
+        for text in ["0", "100us", "1500us", "2ms"] {
+            assert_eq!(text.parse::<Moment>().expect(text).to_string(), text);
+        }
+        assert_eq!(
+            "1000us".parse::<Moment>().expect("valid").to_string(),
+            "1ms"
+        );
+        for text in ["", "us", "100", "1s", "-1us", "1.5ms", "1 us"] {
+            assert!(text.parse::<Moment>().is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn periods_read_back_as_written() {

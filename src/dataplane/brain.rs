@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use vizard_proto::Relay;
 use vizard_proto::address::{Family, FiveTuple};
@@ -45,6 +45,8 @@ pub(super) struct Brain {
     stopping: AtomicBool,
     /// [`FastPath`] as a number.
     fast_path: AtomicU8,
+    /// In nanoseconds.
+    coalesce: AtomicU64,
     locks: Locks,
     /// TCP connections of all workers together.
     pub(super) quota: Quota,
@@ -124,6 +126,7 @@ impl Brain {
             doors: (Mutex::new(false), Condvar::new()),
             stopping: AtomicBool::new(false),
             fast_path: AtomicU8::new(FastPath::default() as u8),
+            coalesce: AtomicU64::new(0),
             locks: Locks::new(&metrics),
             quota,
             metrics,
@@ -274,6 +277,17 @@ impl Brain {
         let number = self.fast_path.load(Ordering::Relaxed);
         let same = |it: &FastPath| *it as u8 == number;
         FastPath::ALL.into_iter().find(same).unwrap_or_default()
+    }
+
+    /// Chooses how often workers look for datagrams while they keep coming.
+    pub(super) fn set_coalesce(&self, interval: Duration) {
+        let nanos = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
+        self.coalesce.store(nanos, Ordering::Relaxed);
+    }
+
+    /// How often workers are to look for datagrams while they keep coming.
+    pub(super) fn coalesce(&self) -> Duration {
+        Duration::from_nanos(self.coalesce.load(Ordering::Relaxed))
     }
 
     /// When the relay wants to be told the time.

@@ -8,6 +8,7 @@
 //! Timers: the first worker tells the relay the time, a quarter of a second late at worst.
 
 mod brain;
+mod coalesce;
 mod counters;
 mod desk;
 mod exits;
@@ -68,6 +69,8 @@ pub struct Settings {
     pub changes: usize,
     /// How datagrams travel.
     pub fast_path: FastPath,
+    /// How often a worker looks for datagrams while they keep coming; zero: whenever one comes.
+    pub coalesce: Duration,
 }
 
 /// What the control side hears.
@@ -127,6 +130,12 @@ impl Handle {
     /// Chooses how datagrams travel. None is lost by it.
     pub fn set_fast_path(&self, fast_path: FastPath) {
         self.brain.set_fast_path(fast_path);
+    }
+
+    /// Chooses how often a worker looks for datagrams while they keep coming. Workers follow
+    /// within a second.
+    pub fn set_coalesce(&self, interval: Duration) {
+        self.brain.set_coalesce(interval);
     }
 
     /// How much there is to do.
@@ -202,6 +211,7 @@ pub fn start(
         metrics,
     ));
     brain.set_fast_path(settings.fast_path);
+    brain.set_coalesce(settings.coalesce);
     let handle = Handle { brain };
     let mut running = Running {
         udp,

@@ -11,11 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mio::{Events, Poll, Token};
+use nix::sys::prctl::set_timerslack;
 use vizard_proto::address::{Client, FiveTuple, Transport};
 use vizard_proto::framing::{Frame, next_frame};
 use vizard_proto::time::Timestamp;
 
 use super::brain::Brain;
+use super::coalesce::Coalescer;
 use super::counters::{Closed, Loss, Purpose, Trouble};
 use super::desk::Desk;
 use super::exits::Exits;
@@ -79,7 +81,11 @@ pub(super) struct Worker {
     inbox: Inbox,
     /// How many times in a row receiving went wrong.
     troubles: usize,
-    fast_path: FastPath,
+    /// What sockets, inbox and exits follow.
+    fast_path: Option<FastPath>,
+    coalescer: Coalescer,
+    /// How many datagrams were received in this turn.
+    received: usize,
     /// The connection whose messages are being dealt with.
     serving: Option<usize>,
     next_tick: Timestamp,
@@ -106,7 +112,9 @@ impl Worker {
             exits: Exits::new(hand, Arc::clone(&brain), sockets, connections),
             inbox: Inbox::new(BATCH, SLOT),
             troubles: 0,
-            fast_path: FastPath::default(),
+            fast_path: None,
+            coalescer: Coalescer::new(brain.coalesce()),
+            received: 0,
             serving: None,
             next_tick: brain.now() + TICK,
             brain,
@@ -116,6 +124,8 @@ impl Worker {
     /// Works until told to stop. A panic is a bug of ours and ends one turn, not the calls of
     /// everybody else.
     pub(super) fn run(mut self) {
+        // Sleeps are as long as they are to be, not up to 50 us longer. If that is refused, they are.
+        let _ = set_timerslack(1);
         self.brain.wait_for_doors();
         while !self.brain.is_stopping() {
             if catch_unwind(AssertUnwindSafe(|| self.turn())).is_err() {
@@ -147,6 +157,7 @@ impl Worker {
                 self.exits.connections.cut_off(&tuple);
             }
         }
+        let looked = self.brain.now();
         self.follow(self.brain.fast_path());
         self.desk.catch_up();
         self.exits.take_parcels();
@@ -156,13 +167,15 @@ impl Worker {
             }
         }
         self.serve_streams();
+        self.coalescer
+            .note(looked, std::mem::take(&mut self.received));
         self.keep_time();
         self.exits.counters.flush();
     }
 
     /// Has datagrams travel as they are to from here on.
     fn follow(&mut self, fast_path: FastPath) {
-        if std::mem::replace(&mut self.fast_path, fast_path) != fast_path {
+        if self.fast_path.replace(fast_path) != Some(fast_path) {
             self.inbox.follow(fast_path);
             self.exits.follow(fast_path);
         }
@@ -171,6 +184,12 @@ impl Worker {
     /// Sleeps until something happens, and notes what.
     fn wait(&mut self) {
         let patience = self.patience();
+        if !patience.is_zero() {
+            let nap = self.coalescer.nap(self.brain.now());
+            if !nap.is_zero() {
+                std::thread::sleep(nap);
+            }
+        }
         if let Err(error) = self.poll.poll(&mut self.events, Some(patience)) {
             if error.kind() != io::ErrorKind::Interrupted {
                 self.exits.counters.trouble(Trouble::Poll);
@@ -225,7 +244,8 @@ impl Worker {
         let now = self.brain.now();
         self.desk.catch_up();
         let mut batch = [const { None }; BATCH];
-        while self.take_out(&mut batch) > 0 {
+        while let count @ 1.. = self.take_out(&mut batch) {
+            self.received += count;
             self.handle_batch(now, &mut batch);
         }
         self.exits.flush(self.inbox.buffers());
@@ -340,6 +360,7 @@ impl Worker {
         if now >= self.next_tick {
             self.next_tick = now + TICK;
             self.readable.fill(true);
+            self.coalescer.set_interval(self.brain.coalesce());
             self.desk.tick();
             self.exits.connections.check(now, &self.brain);
         }

@@ -179,6 +179,7 @@ impl Node {
         })?;
         self.relay
             .set_fast_path(settings::fast_path(next.relay.fast_path));
+        self.relay.set_coalesce(next.relay.coalesce.0);
         if let Some(control) = &self.control {
             control.switchboard().reload(live);
         }
@@ -241,6 +242,7 @@ fn relay_settings(config: &Config, secrets: &Secrets) -> dataplane::Settings {
         },
         changes: dataplane::DEFAULT_CHANGES,
         fast_path: settings::fast_path(config.relay.fast_path),
+        coalesce: config.relay.coalesce.0,
     }
 }
 

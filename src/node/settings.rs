@@ -255,9 +255,11 @@ mod tests {
         let mut wanted = Config::default();
         wanted.relay.workers = 3;
         wanted.relay.host_name = "relay.example".into();
+        wanted.relay.fast_path = crate::config::FastPath::Off;
         assert_eq!(waiting_for_restart(&running, &wanted), ["relay.workers"]);
         take_over(&mut running, &wanted);
         assert_eq!(running.relay.workers, 0);
+        assert_eq!(running.relay.fast_path, crate::config::FastPath::Off);
         assert_eq!(running.relay.host_name, "relay.example");
         assert_eq!(waiting_for_restart(&running, &wanted), ["relay.workers"]);
     }

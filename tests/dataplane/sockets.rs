@@ -4,6 +4,7 @@ use std::io::IoSliceMut;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
@@ -210,6 +211,7 @@ fn settings(udp: &[SocketAddr], tcp: &[SocketAddr]) -> Settings {
         connections: ConnectionLimits::default(),
         changes: 16,
         fast_path: FastPath::Auto,
+        coalesce: Duration::ZERO,
     }
 }
 

@@ -29,6 +29,7 @@ pub struct Setup {
     pub changes: usize,
     pub connections: ConnectionLimits,
     pub fast_path: FastPath,
+    pub coalesce: Duration,
 }
 
 /// Names the [`FastPath`] that nodes are started with, so that the same tests try each.
@@ -51,6 +52,7 @@ impl Default for Setup {
             changes: DEFAULT_CHANGES,
             connections: ConnectionLimits::default(),
             fast_path: fast_path(),
+            coalesce: Duration::from_micros(100),
         }
     }
 }
@@ -97,6 +99,7 @@ impl Node {
             connections: setup.connections,
             changes: setup.changes,
             fast_path: setup.fast_path,
+            coalesce: setup.coalesce,
         };
         let reports = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&reports);
