@@ -201,6 +201,14 @@ fn large_packets_pass_narrow_links_from_the_first_on() {
                 bob.say(0x4002, &payload);
                 assert_eq!(alice.hear(), Heard::Channel(0x4001, payload));
             }
+            // Many at once, which may leave as one and are cut on their way.
+            let len = if index == 0 { 1400 } else { 1180 };
+            for number in 0..30 {
+                alice.say(0x4001, &vec![number; len]);
+            }
+            for number in 0..30 {
+                assert_eq!(bob.hear(), Heard::Channel(0x4002, vec![number; len]));
+            }
             assert_eq!(world.relay.learned_mtu(bob_ip), None);
             // The same in indications, which are longer.
             assert_eq!(alice.permit(b), Ok(()));

@@ -1,9 +1,12 @@
 //! Both twins of the sockets do the same, and may be exchanged while packets pass.
 
+use std::io::IoSlice;
+use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrIn, sendmsg};
 use vizard::dataplane::FastPath;
 
 use crate::loopback::{FAST_PATH, Heard, Node, Setup};
@@ -28,6 +31,32 @@ fn the_portable_twin_passes_every_test() {
 #[test]
 fn so_do_batches_without_trains() {
     all_hold_with(FastPath::Off);
+}
+
+/// A train of datagrams that the client's own machine puts together, and the node takes apart.
+#[test]
+fn trains_are_passed_on_datagram_by_datagram() {
+    for fast_path in FastPath::ALL {
+        let node = Node::start(&Setup {
+            fast_path,
+            ..Setup::default()
+        });
+        let call = node.call();
+        let mut alice = call.over_udp(0, node.udp(0));
+        let mut bob = call.over_udp(1, node.udp(0));
+        let (a, b) = (alice.allocate(), bob.allocate());
+        assert_eq!(alice.bind(0x4001, b), Ok(()));
+        assert_eq!(bob.permit(a), Ok(()));
+        let message = |number: u8| [&[0x40, 1, 3, 0xE8][..], &[number; 1000]].concat();
+        let train: Vec<u8> = (0..40).flat_map(message).collect();
+        let (segment, parts) = (1004, [IoSlice::new(&train)]);
+        let control = [ControlMessage::UdpGsoSegments(&segment)];
+        let fd = alice.udp_socket().as_raw_fd();
+        sendmsg::<SockaddrIn>(fd, &parts, &control, MsgFlags::empty(), None).expect("sent");
+        for number in 0..40 {
+            assert_eq!(bob.hear(), Heard::Data(a, vec![number; 1000]));
+        }
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@
 //! and ECN of what we send are the socket's own.
 
 mod abi;
+mod batch;
 mod sender;
 mod socket;
 pub(super) mod sys;

@@ -5,6 +5,8 @@ use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
 use proptest::prelude::*;
 
+use super::super::sys;
+use super::super::trains::SHORTEST;
 use super::*;
 
 fn ours(address: &str) -> Socket {
@@ -140,7 +142,7 @@ fn what_the_kernel_does_not_cut_leaves_singly() {
     let mut batch = vec![(0, 1200); 20];
     batch.extend([(1, 600); 20]);
     let sender = all_arrive(FastPath::Auto, &sockets, &batch);
-    assert!(!sender.trains.are_on(), "it is not tried again");
+    assert!(!sender.batch.trains.are_on(), "it is not tried again");
 }
 
 #[test]
