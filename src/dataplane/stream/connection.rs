@@ -260,6 +260,97 @@ impl Connection {
                 Err(error) => return error.kind() == ErrorKind::WouldBlock,
             }
         }
+        // Who was slow once does not keep the memory.
+        self.queue = VecDeque::new();
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vizard_proto::address::Transport;
+
+    use super::*;
+
+    /// A connection, and the client's end of it.
+    fn connection() -> (Connection, std::net::TcpStream) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let local = listener.local_addr().expect("bound");
+        let client = std::net::TcpStream::connect(local).expect("accepted");
+        let (stream, remote) = listener.accept().expect("it is there");
+        stream.set_nonblocking(true).expect("a socket");
+        let transport = Transport::Tcp;
+        let tuple = FiveTuple {
+            transport,
+            local,
+            remote,
+        };
+        let client_of = Client { tuple, hand: 0 };
+        let connection = Connection::new(TcpStream::from_std(stream), client_of, 1);
+        (connection, client)
+    }
+
+    /// What comes next, once it has come.
+    fn filled(connection: &mut Connection, spares: &mut Spares) -> Vec<u8> {
+        let mut arena = vec![0; SLOT + READ_SIZE];
+        loop {
+            match connection.fill(&mut arena, spares) {
+                Filled::Some { len, .. } => return arena[..len].to_vec(),
+                Filled::Nothing => std::thread::yield_now(),
+                Filled::Closed | Filled::Broken => panic!("it is open"),
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_start_of_a_message_takes_memory() {
+        let (mut connection, mut client) = connection();
+        let mut spares = Spares::default();
+        connection.keep(b"", &mut spares);
+        assert!(connection.rest.is_none(), "nothing waits");
+        connection.keep(b"ab", &mut spares);
+        assert!(connection.rest.is_some());
+        client.write_all(b"cd").expect("sent");
+        assert_eq!(filled(&mut connection, &mut spares), b"abcd");
+        assert!(connection.rest.is_none());
+        assert_eq!(spares.0.len(), 1, "the buffer is there for the next");
+        connection.keep(b"ef", &mut spares);
+        assert_eq!(spares.0.len(), 0);
+        for _ in 0..Spares::MOST + 5 {
+            spares.give_back(Box::new([0; SLOT]));
+        }
+        assert_eq!(spares.0.len(), Spares::MOST, "and no more than that");
+    }
+
+    #[test]
+    fn so_many_bytes_are_passed_over() {
+        let (mut connection, mut client) = connection();
+        let mut spares = Spares::default();
+        assert!(!connection.is_turn());
+        connection.note_turn();
+        connection.pass_over(5);
+        client.write_all(b"long").expect("sent");
+        let mut said = filled(&mut connection, &mut spares);
+        client.write_all(b"!next").expect("sent");
+        said.extend(filled(&mut connection, &mut spares));
+        assert_eq!(said, b"next");
+        connection.note_turn();
+        client.write_all(b"more").expect("sent");
+        assert_eq!(filled(&mut connection, &mut spares), b"more");
+    }
+
+    #[test]
+    fn a_queue_that_has_left_takes_no_memory() {
+        let (mut connection, mut client) = connection();
+        let chunk = [7; 8192];
+        while connection.queue.is_empty() {
+            assert_eq!(connection.send(&[&chunk], Urgency::Media), Sent::Done);
+        }
+        let mut buffer = vec![0; 1 << 20];
+        while !connection.queue.is_empty() {
+            assert!(client.read(&mut buffer).expect("there is some") > 0);
+            assert!(connection.flush());
+        }
+        assert_eq!(connection.queue.capacity(), 0);
     }
 }
