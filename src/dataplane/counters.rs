@@ -96,6 +96,18 @@ labels! {
 }
 
 labels! {
+    /// How a round of a worker's loop began.
+    Round {
+        /// With an event, or because it was time for something.
+        Event = "event",
+        /// After a sleep in which packets were left to gather.
+        Sleep = "sleep",
+        /// At once: there was more to do.
+        AtOnce = "at_once",
+    }
+}
+
+labels! {
     /// What the relay's lock was taken for.
     Purpose {
         /// A packet.
@@ -151,6 +163,7 @@ pub(super) struct Counters {
     lost: Sums,
     troubles: Sums,
     closed: Sums,
+    rounds: Sums,
     answers: HashMap<(u16, u16), Counter>,
     other_answers: Counter,
 }
@@ -181,6 +194,10 @@ impl Counters {
             closed: Sums::new(
                 &metrics.tcp_closed,
                 Closed::ALL.iter().map(|reason| reason.as_str()),
+            ),
+            rounds: Sums::new(
+                &metrics.worker_rounds,
+                Round::ALL.iter().map(|round| round.as_str()),
             ),
             answers: answers(metrics),
             other_answers: metrics.answers.of(["other", "other"]),
@@ -218,6 +235,10 @@ impl Counters {
         self.closed.add(reason as usize, 1);
     }
 
+    pub(super) fn round(&mut self, began: Round) {
+        self.rounds.add(began as usize, 1);
+    }
+
     /// Counts a STUN answer by its method and error code.
     pub(super) fn answered(&mut self, answer: &[u8]) {
         let key = Message::parse(answer).ok().map(|message| {
@@ -240,6 +261,7 @@ impl Counters {
             &mut self.lost,
             &mut self.troubles,
             &mut self.closed,
+            &mut self.rounds,
         ] {
             sums.flush();
         }

@@ -18,7 +18,7 @@ use vizard_proto::time::Timestamp;
 
 use super::brain::Brain;
 use super::coalesce::Coalescer;
-use super::counters::{Closed, Loss, Purpose, Trouble};
+use super::counters::{Closed, Loss, Purpose, Round, Trouble};
 use super::desk::Desk;
 use super::exits::Exits;
 use super::stream::{Connections, Listener};
@@ -184,12 +184,18 @@ impl Worker {
     /// Sleeps until something happens, and notes what.
     fn wait(&mut self) {
         let patience = self.patience();
-        if !patience.is_zero() {
+        let began = if patience.is_zero() {
+            Round::AtOnce
+        } else {
             let nap = self.coalescer.nap(self.brain.now());
-            if !nap.is_zero() {
+            if nap.is_zero() {
+                Round::Event
+            } else {
                 std::thread::sleep(nap);
+                Round::Sleep
             }
-        }
+        };
+        self.exits.counters.round(began);
         if let Err(error) = self.poll.poll(&mut self.events, Some(patience)) {
             if error.kind() != io::ErrorKind::Interrupted {
                 self.exits.counters.trouble(Trouble::Poll);

@@ -125,6 +125,8 @@ metrics! {
     tcp_closed: Counters<1> = "tcp_connections_closed_total" ["reason"];
     /// System calls on sockets that failed for another reason than having nothing to do.
     socket_errors: Counters<1> = "socket_errors_total" ["operation"];
+    /// Rounds of the workers by how they began: an event, a sleep (relay.coalesce), or at once because there was more to do.
+    worker_rounds: Counters<1> = "worker_rounds_total" ["began"];
     /// Times a worker copied its whole forwarding table from the relay because too many changes waited.
     table_rebuilds: Counter = "table_rebuilds_total" [];
     /// Panics of a worker: each is a bug, please report it.

@@ -154,6 +154,41 @@ fn garbage_is_counted_and_nothing_else() {
 }
 
 #[test]
+fn a_worker_looks_once_per_interval_while_packets_keep_coming() {
+    let node = Node::start(&Setup {
+        workers: 1,
+        coalesce: Duration::from_millis(2),
+        ..Setup::default()
+    });
+    let call = node.call();
+    let mut alice = call.over_udp(0, node.udp(0));
+    let mut bob = call.over_udp(1, node.udp(0));
+    connect(&mut alice, &mut bob);
+    let sleeps = || node.metric("vizard_worker_rounds_total{began=\"sleep\"}");
+    assert_eq!(sleeps(), 0, "who asks now and then is answered at once");
+    let mut talk = || {
+        for _ in 0..50 {
+            for _ in 0..20 {
+                alice.say(0x4001, b"and so on");
+            }
+            for _ in 0..20 {
+                assert_eq!(bob.hear(), Heard::Channel(0x4002, b"and so on".to_vec()));
+            }
+        }
+    };
+    wait_until("packets are left to gather", || {
+        talk();
+        sleeps() > 10
+    });
+    node.handle.set_coalesce(Duration::ZERO);
+    wait_until("they no longer are", || {
+        let before = sleeps();
+        talk();
+        sleeps() == before
+    });
+}
+
+#[test]
 fn new_limits_reach_every_worker() {
     let node = Node::start(&Setup {
         workers: 3,
