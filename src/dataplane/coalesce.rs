@@ -17,8 +17,10 @@ const WEIGHT: u64 = 8;
 pub(super) struct Coalescer {
     /// In nanoseconds; 0: never wait.
     interval: u64,
-    /// The average time between two packets in nanoseconds.
+    /// The average time between two packets, in nanoseconds.
     gap: u64,
+    /// The same between two looks that found some: longer, where they come in bursts.
+    pause: u64,
     /// When packets were last looked for, and when some were last found.
     looked: Timestamp,
     found: Timestamp,
@@ -30,6 +32,7 @@ impl Coalescer {
         let mut coalescer = Self {
             interval: 0,
             gap: 0,
+            pause: 0,
             looked: Timestamp::ZERO,
             found: Timestamp::ZERO,
         };
@@ -42,6 +45,7 @@ impl Coalescer {
         let interval = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX / LONGEST_GAP);
         if std::mem::replace(&mut self.interval, interval) != interval {
             self.gap = LONGEST_GAP.saturating_mul(interval);
+            self.pause = self.gap;
         }
     }
 
@@ -53,20 +57,26 @@ impl Coalescer {
         };
         let since = at.as_nanos().saturating_sub(self.found.as_nanos());
         self.found = at;
-        let gap = since.min(LONGEST_GAP.saturating_mul(self.interval)) / packets;
-        self.gap = self.gap - self.gap / WEIGHT + gap / WEIGHT;
+        let since = since.min(LONGEST_GAP.saturating_mul(self.interval));
+        average(&mut self.gap, since / packets);
+        average(&mut self.pause, since);
     }
 
     /// How long to sleep at `now` before packets are looked for again; zero: wait for the next one.
-    /// A sleep pays if at least one packet comes meanwhile that would have woken the worker.
+    /// A sleep pays if a packet comes meanwhile that would have woken the worker: they must follow
+    /// each other closely, and go on doing so, unlike bursts that come whole.
     pub(super) fn nap(&self, now: Timestamp) -> Duration {
-        let pays =
-            self.interval > 0 && self.gap < self.interval / 4 * 3 && self.found == self.looked;
+        let keeps_coming = self.gap < self.interval / 4 * 3 && self.pause < self.interval / 2 * 3;
+        let pays = self.interval > 0 && keeps_coming && self.found == self.looked;
         if !pays {
             return Duration::ZERO;
         }
         (self.looked + Duration::from_nanos(self.interval)).since(now)
     }
+}
+
+fn average(average: &mut u64, newest: u64) {
+    *average = *average - *average / WEIGHT + newest / WEIGHT;
 }
 
 #[cfg(test)]
@@ -139,14 +149,23 @@ mod tests {
     }
 
     #[test]
+    fn bursts_that_come_whole_are_not_waited_for() {
+        let mut coalescer = Coalescer::new(INTERVAL);
+        for burst in 0..1000 {
+            coalescer.note(at(burst * 333), 20);
+            assert_eq!(coalescer.nap(at(burst * 333 + 5)), Duration::ZERO);
+        }
+    }
+
+    #[test]
     fn a_round_that_took_an_interval_is_followed_by_the_next() {
         let mut coalescer = Coalescer::new(INTERVAL);
         work(&mut coalescer, 1, 10_000);
-        coalescer.note(at(20_000), 1000);
-        coalescer.note(at(20_100), 1000);
-        assert_eq!(coalescer.nap(at(20_130)), Duration::from_micros(70));
-        assert_eq!(coalescer.nap(at(20_200)), Duration::ZERO);
-        assert_eq!(coalescer.nap(at(20_300)), Duration::ZERO);
+        coalescer.note(at(10_100), 1000);
+        coalescer.note(at(10_200), 1000);
+        assert_eq!(coalescer.nap(at(10_230)), Duration::from_micros(70));
+        assert_eq!(coalescer.nap(at(10_300)), Duration::ZERO);
+        assert_eq!(coalescer.nap(at(10_400)), Duration::ZERO);
     }
 
     #[test]
