@@ -39,6 +39,8 @@ pub(crate) struct Allocation {
     /// Ordered by their IP addresses.
     pub(crate) permissions: Vec<Permission>,
     pub(crate) channels: Vec<Channel>,
+    /// When its client last asked for something and was not refused.
+    pub(crate) used_at: Timestamp,
     /// Where this allocation stands in the relay's timers.
     pub(crate) deadline: Timestamp,
     /// Data indications sent to the client, which number their transaction ids.
@@ -138,6 +140,10 @@ impl Allocation {
 
     pub(crate) fn channel_to(&self, peer: SocketAddr) -> Option<&Channel> {
         self.channels.iter().find(|channel| channel.peer == peer)
+    }
+
+    pub(crate) fn has_living_channel(&self, now: Timestamp) -> bool {
+        self.channels.iter().any(|channel| now < channel.expires_at)
     }
 
     pub(crate) fn kbps(&self) -> Option<NonZeroU32> {

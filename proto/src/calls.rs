@@ -11,14 +11,37 @@ use crate::contract::{AllocationId, Scope};
 use crate::hash::{self, Map};
 use crate::time::{Timestamp, WallClock};
 
+/// An allocation of a call.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Member {
+    pub(crate) id: AllocationId,
+    party: u8,
+    device: u8,
+}
+
+impl Member {
+    pub(crate) fn is_in(self, scope: Scope) -> bool {
+        scope.covers(self.party, self.device)
+    }
+}
+
+/// A ticket of a call that is opened.
+pub(crate) struct Opened {
+    pub(crate) username: String,
+    /// Its party and device, if it is one of ours.
+    pub(crate) device: Option<(u8, u8)>,
+}
+
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Call {
-    /// Its parties' allocations.
-    pub(crate) members: Vec<AllocationId>,
+    /// Its parties' allocations, in the order of their making.
+    members: Vec<Member>,
     /// Who of them has a mask address with that IP address, in order.
     places: Vec<(IpAddr, AllocationId)>,
     pub(crate) revoked: Vec<Scope>,
     usernames: Vec<String>,
+    /// Party and device of each of its tickets, in order.
+    devices: Vec<(u8, u8)>,
     /// Whether it takes one of the node's places.
     open: bool,
     /// Unix seconds from which on none of its tickets is valid any more.
@@ -84,8 +107,13 @@ impl Calls {
         self.calls.get(&id).is_some_and(|call| call.open)
     }
 
-    pub(crate) fn members(&self, id: CallId) -> &[AllocationId] {
+    pub(crate) fn members(&self, id: CallId) -> &[Member] {
         self.calls.get(&id).map_or(&[], |call| &call.members)
+    }
+
+    /// How many devices the call has tickets for, as far as that is known.
+    pub(crate) fn device_count(&self, id: CallId) -> usize {
+        self.calls.get(&id).map_or(0, |call| call.devices.len())
     }
 
     /// The members that have a mask address with this IP address.
@@ -139,15 +167,22 @@ impl Calls {
         until: u64,
         clock: WallClock,
         realm: &[u8],
-        usernames: Vec<String>,
+        tickets: Vec<Opened>,
     ) {
-        for name in &usernames {
+        for Opened { username, .. } in &tickets {
             self.names
-                .insert(userhash(name.as_bytes(), realm), name.clone());
+                .insert(userhash(username.as_bytes(), realm), username.clone());
         }
         let call = self.calls.entry(id).or_default();
         call.extend(until, clock);
-        call.usernames.extend(usernames);
+        for Opened { username, device } in tickets {
+            call.usernames.push(username);
+            if let Some(device) = device
+                && let Err(index) = call.devices.binary_search(&device)
+            {
+                call.devices.insert(index, device);
+            }
+        }
         if !call.open && !call.has_ended() {
             call.open = true;
             self.open += 1;
@@ -169,12 +204,16 @@ impl Calls {
     pub(crate) fn join(&mut self, ticket: &Ticket, member: AllocationId, clock: WallClock) {
         let call = self.calls.entry(ticket.call).or_default();
         call.extend(ticket.expires_at, clock);
-        call.members.push(member);
+        call.members.push(Member {
+            id: member,
+            party: ticket.party,
+            device: ticket.device,
+        });
     }
 
     pub(crate) fn leave(&mut self, id: CallId, member: AllocationId) {
         if let Some(call) = self.calls.get_mut(&id) {
-            call.members.retain(|other| *other != member);
+            call.members.retain(|other| other.id != member);
         }
     }
 

@@ -78,7 +78,9 @@ pub struct Limits {
     pub calls: usize,
     /// Allocations on this node.
     pub allocations: usize,
-    /// Allocations per ticket. Firefox makes five per URL, and all of them anew at an ICE restart.
+    /// Allocations per ticket in a call of two devices; for each further one a quarter as many
+    /// again, since clients make theirs for each connection: Firefox five per URL, and all of them
+    /// anew at an ICE restart. One more takes the place of an idle one.
     pub allocations_per_ticket: usize,
     /// Permissions per allocation.
     pub permissions: usize,

@@ -125,6 +125,9 @@ pub enum EndReason {
     Revoked,
     /// The client's connection closed.
     Disconnected,
+    /// Its ticket had as many as it may have and wanted another, and this one had been idle for
+    /// the longest time.
+    Evicted,
 }
 
 /// What the control side tells the core.
@@ -136,7 +139,8 @@ pub enum Command {
         call: CallId,
         /// Unix seconds at which its last ticket expires.
         until: u64,
-        /// The usernames of its tickets, so that USERHASH can be resolved.
+        /// The usernames of its tickets, so that USERHASH can be resolved and it is known how many
+        /// devices there are.
         usernames: Vec<String>,
     },
     /// Ends every allocation in the scope at once and lets none come back.

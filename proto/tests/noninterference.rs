@@ -187,6 +187,7 @@ fn assert_reached(reached: &Reached) {
         "ticket expired",
         "revoked",
         "disconnected",
+        "evicted",
         "restart",
         "guess",
         "cut off",

@@ -12,7 +12,7 @@ pub struct Limits {
     pub calls: usize,
     /// Allocations on this node.
     pub allocations: usize,
-    /// Allocations per ticket.
+    /// Allocations per ticket of a call of two devices.
     pub allocations_per_ticket: usize,
     /// Permissions per allocation.
     pub permissions: usize,

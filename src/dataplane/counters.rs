@@ -318,5 +318,6 @@ pub(super) const fn end_label(reason: EndReason) -> &'static str {
         EndReason::TicketExpired => "ticket_expired",
         EndReason::Revoked => "revoked",
         EndReason::Disconnected => "disconnected",
+        EndReason::Evicted => "evicted",
     }
 }

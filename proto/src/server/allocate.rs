@@ -9,8 +9,8 @@ use super::{ErrorCode, Relay};
 use crate::address::{Client, Family};
 use crate::allocation::{Allocation, DEFAULT_LIFETIME, Masks};
 use crate::auth::login::Login;
-use crate::auth::ticket::Ticket;
-use crate::contract::{AllocationId, Event, Output};
+use crate::auth::ticket::{CallId, Ticket};
+use crate::contract::{AllocationId, EndReason, Event, Output, Scope};
 use crate::rate::Bucket;
 use crate::stun::{AttributeType, Message};
 use crate::time::Timestamp;
@@ -39,7 +39,10 @@ impl Relay {
             return self.repeat(*id, message, login);
         }
         let wish = Wish::read(message)?;
-        self.check_quotas(&login.ticket)?;
+        if !self.masks.serves(wish.family) {
+            return Err(ErrorCode::FAMILY_NOT_SUPPORTED);
+        }
+        self.make_room(now, &login.ticket)?;
         let id = self.create(now, from, message, login, &wish)?;
         let allocation = self
             .allocations
@@ -66,26 +69,33 @@ impl Relay {
         }
     }
 
-    fn check_quotas(&self, ticket: &Ticket) -> Result<(), ErrorCode> {
-        let limits = &self.config.limits;
-        let same_ticket = |id: &&AllocationId| {
-            self.allocations.get(*id).is_some_and(|other| {
-                other.ticket.party == ticket.party && other.ticket.device == ticket.device
-            })
-        };
-        let used = self
-            .calls
-            .members(ticket.call)
-            .iter()
-            .filter(same_ticket)
-            .count();
-        if used >= limits.allocations_per_ticket {
-            return Err(ErrorCode::QUOTA_REACHED);
+    /// Sees to it that the ticket may have one more. A client that changed its network or its
+    /// sockets leaves allocations behind that it can't delete any more: at the limit the one that
+    /// has been idle for the longest time goes, but none with a living channel.
+    fn make_room(&mut self, now: Timestamp, ticket: &Ticket) -> Result<(), ErrorCode> {
+        let own = Scope::Device(ticket.party, ticket.device);
+        let members = self.calls.members(ticket.call).iter();
+        let own: Vec<_> = members.filter(|member| member.is_in(own)).collect();
+        if own.len() >= self.allocations_of(ticket.call) {
+            let idle = own
+                .iter()
+                .filter_map(|member| Some((member.id, self.allocations.get(&member.id)?)))
+                .filter(|(_, other)| !other.has_living_channel(now))
+                .min_by_key(|(id, other)| (other.used_at, *id))
+                .map(|(id, _)| id);
+            self.end(idle.ok_or(ErrorCode::QUOTA_REACHED)?, EndReason::Evicted);
         }
-        if self.allocations.len() >= limits.allocations {
+        if self.allocations.len() >= self.config.limits.allocations {
             return Err(ErrorCode::INSUFFICIENT_CAPACITY);
         }
         Ok(())
+    }
+
+    /// How many each ticket of the call may have.
+    fn allocations_of(&self, call: CallId) -> usize {
+        let for_two = self.config.limits.allocations_per_ticket;
+        let further = self.calls.device_count(call).saturating_sub(2);
+        for_two.saturating_add((for_two / 4).saturating_mul(further))
     }
 
     fn create(
@@ -113,6 +123,7 @@ impl Relay {
             ticket_ends_at,
             permissions: Vec::new(),
             channels: Vec::new(),
+            used_at: now,
             deadline: Timestamp::NEVER,
             indications: 0,
             bucket: Bucket::FULL,
@@ -136,15 +147,12 @@ impl Relay {
         Ok(id)
     }
 
-    /// The wanted family must be served; the additional one is done without and said so.
+    /// The wanted family is served; the additional one is done without and said so.
     fn assign_masks(
         &mut self,
         wish: &Wish,
         id: AllocationId,
     ) -> Result<(Masks, Option<Family>), ErrorCode> {
-        if !self.masks.serves(wish.family) {
-            return Err(ErrorCode::FAMILY_NOT_SUPPORTED);
-        }
         let mut masks = Masks::default();
         let first = self
             .masks

@@ -13,13 +13,15 @@ mod snapshot;
 pub use snapshot::SnapshotError;
 
 use alloc::collections::{BTreeSet, VecDeque};
+use alloc::string::String;
+use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use crate::address::{Client, FiveTuple};
 use crate::allocation::Allocation;
 use crate::auth::login::{Claims, KNOWN, Login, Refusal};
 use crate::auth::ticket::{CallId, Ticket};
-use crate::calls::Calls;
+use crate::calls::{Calls, Opened};
 use crate::channel_data::{self, Kind};
 use crate::config::{AnswerBinding, Config};
 use crate::contract::{
@@ -120,8 +122,12 @@ impl Relay {
                 if !self.has_room_for(call) {
                     return Err(CommandError::Capacity);
                 }
+                let tickets = usernames
+                    .into_iter()
+                    .map(|name| self.opened(name))
+                    .collect();
                 let (clock, realm) = (self.config.clock, self.gate.realm());
-                self.calls.open(call, until, clock, realm, usernames);
+                self.calls.open(call, until, clock, realm, tickets);
                 self.watch_call(call);
             }
             Command::Revoke { call, scope, until } => {
@@ -193,6 +199,14 @@ impl Relay {
         self.calls.open_count()
     }
 
+    fn opened(&self, username: String) -> Opened {
+        let ticket = self.config.tickets.open(username.as_bytes());
+        Opened {
+            username,
+            device: ticket.map(|(ticket, _)| (ticket.party, ticket.device)),
+        }
+    }
+
     fn has_room_for(&self, call: CallId) -> bool {
         let places = self.calls.is_open(call) || self.calls.open_count() < self.config.limits.calls;
         let pools = self.config.masking.pool_v4.is_some() || self.config.masking.pool_v6.is_some();
@@ -245,8 +259,22 @@ impl Relay {
             _ => Err(ErrorCode::BAD_REQUEST),
         };
         match done {
-            Ok(success) => answer.success(&success, out),
+            Ok(success) => {
+                self.touch(now, &from.tuple);
+                answer.success(&success, out)
+            }
             Err(code) => answer.error(code, out),
+        }
+    }
+
+    /// The allocation of this 5-tuple is in use.
+    fn touch(&mut self, now: Timestamp, tuple: &FiveTuple) {
+        if let Some(allocation) = self
+            .by_tuple
+            .get(tuple)
+            .and_then(|id| self.allocations.get_mut(id))
+        {
+            allocation.used_at = now;
         }
     }
 
@@ -332,13 +360,13 @@ impl Relay {
     }
 
     fn end_members(&mut self, call: CallId, scope: Scope, reason: EndReason) {
-        for id in self.calls.members(call).to_vec() {
-            let hit = self.allocations.get(&id).is_some_and(|allocation| {
-                scope.covers(allocation.ticket.party, allocation.ticket.device)
-            });
-            if hit {
-                self.end(id, reason);
-            }
+        let members = self.calls.members(call).iter();
+        let ids: Vec<_> = members
+            .filter(|member| member.is_in(scope))
+            .map(|member| member.id)
+            .collect();
+        for id in ids {
+            self.end(id, reason);
         }
     }
 

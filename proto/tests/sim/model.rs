@@ -68,6 +68,8 @@ struct Allocation {
     /// As the server answers it.
     mask: Option<SocketAddr>,
     ends: Timestamp,
+    /// When something was last granted on it.
+    used: Timestamp,
     permissions: BTreeMap<IpAddr, Timestamp>,
     channels: BTreeMap<u16, (SocketAddr, Timestamp)>,
 }
@@ -134,6 +136,16 @@ impl Model {
             return 401;
         }
         self.bury(now);
+        let code = self.judge(now, from, request);
+        if code == 200
+            && let Some(own) = self.at(now, from)
+        {
+            own.used = now;
+        }
+        code
+    }
+
+    fn judge(&mut self, now: Timestamp, from: FiveTuple, request: &Request) -> u16 {
         let there = self
             .live(now)
             .find(|allocation| allocation.tuple == from)
@@ -169,7 +181,12 @@ impl Model {
             key(&other.ticket) == key(&request.ticket)
         };
         if self.live(now).filter(same).count() >= self.quota {
-            return 486;
+            let bound = |it: &Allocation| it.channels.values().any(|(_, until)| now < *until);
+            let idle = self.live(now).filter(same).filter(|it| !bound(it));
+            let Some(tuple) = idle.min_by_key(|it| it.used).map(|it| it.tuple) else {
+                return 486;
+            };
+            self.disconnect(tuple);
         }
         self.allocations.push(Allocation {
             tuple,
@@ -177,6 +194,7 @@ impl Model {
             transaction: request.transaction,
             mask: None,
             ends: self.granted(now, &request.ticket, lifetime),
+            used: now,
             permissions: BTreeMap::new(),
             channels: BTreeMap::new(),
         });

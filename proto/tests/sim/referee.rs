@@ -7,7 +7,7 @@ use vizard_proto::address::{Client, FiveTuple};
 use vizard_proto::auth::ticket::{CallId, Ticket};
 use vizard_proto::channel_data::ChannelNumber;
 use vizard_proto::config::Config;
-use vizard_proto::contract::{Command, DropReason, Output, Scope};
+use vizard_proto::contract::{Command, DropReason, EndReason, Event, Output, Scope};
 use vizard_proto::forward::{Forward, ForwardKey, ForwardTable};
 use vizard_proto::stun::{Class, Message, Method};
 use vizard_proto::time::{Timestamp, WallClock};
@@ -204,6 +204,10 @@ impl Referee {
                     assert!(known.is_some(), "only what was installed is removed");
                 }
                 Output::Disconnect(client) => cut.push(client.tuple),
+                Output::Event(Event::AllocationEnded {
+                    reason: EndReason::Evicted,
+                    ..
+                }) => self.reached.note("evicted", 0),
                 Output::Event(_) => {}
             }
         }

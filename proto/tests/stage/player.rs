@@ -470,6 +470,7 @@ fn ended(reason: EndReason) -> &'static str {
         EndReason::Expired => "expired",
         EndReason::TicketExpired => "ticket expired",
         EndReason::Revoked => "revoked",
+        EndReason::Evicted => "evicted",
         EndReason::Disconnected => "disconnected",
     }
 }
