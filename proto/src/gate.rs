@@ -82,8 +82,10 @@ impl Gate {
         bytes: &[u8],
         out: &mut [u8],
     ) -> Admission {
+        // What does not hold together and what nobody has defined gets no answer
+        // (RFC 8489 section 6.3).
         let Ok(message) = Message::parse(bytes) else {
-            return self.refuse_malformed(now, from, bytes, out);
+            return Admission::Drop(DropReason::MalformedStun);
         };
         match (message.class(), message.method()) {
             (Class::Indication, Method::SEND) | (Class::Request, Method::BINDING) => {
@@ -92,30 +94,11 @@ impl Gate {
             (Class::Request, method) if needs_login(method) => {
                 self.admit_request(now, from, &message, out)
             }
-            (Class::Request, _) => {
-                self.refuse(now, from, message.header(), Refusal::BadRequest, out)
-            }
             _ => Admission::Drop(DropReason::Unexpected),
         }
     }
 
-    /// A request whose header can be read gets 400, everything else silence.
-    fn refuse_malformed(
-        &mut self,
-        now: Timestamp,
-        from: &Client,
-        bytes: &[u8],
-        out: &mut [u8],
-    ) -> Admission {
-        match Header::parse(bytes) {
-            Some(header) if header.class == Class::Request => {
-                self.refuse(now, from, header, Refusal::BadRequest, out)
-            }
-            _ => Admission::Drop(DropReason::MalformedStun),
-        }
-    }
-
-    /// Who shows a nonce that was issued to its source address receives what is sent there.
+    /// Who shows a nonce that was issued to its transport address receives what is sent there.
     fn admit_request(
         &mut self,
         now: Timestamp,
@@ -128,8 +111,8 @@ impl Gate {
             Ok(claims) => claims,
             Err(refusal) => return self.refuse(now, from, request, refusal, out),
         };
-        let (unix_secs, source) = (self.clock.unix_secs(now), from.tuple.remote.ip());
-        match self.nonces.judge(claims.nonce(), unix_secs, source) {
+        let unix_secs = self.clock.unix_secs(now);
+        match self.nonces.judge(claims.nonce(), unix_secs, &from.tuple) {
             Judgement::Fresh => Admission::Relay,
             Judgement::Stale => self.explain(now, from, request, Refusal::StaleNonce, out),
             Judgement::Foreign => self.refuse(now, from, request, Refusal::StaleNonce, out),
@@ -169,8 +152,8 @@ impl Gate {
             Refusal::StaleNonce => 438,
         });
         if refusal != Refusal::BadRequest {
-            let (unix_secs, source) = (self.clock.unix_secs(now), from.tuple.remote.ip());
-            let nonce = self.nonces.issue(unix_secs, source);
+            let unix_secs = self.clock.unix_secs(now);
+            let nonce = self.nonces.issue(unix_secs, &from.tuple);
             answer.bytes(AttributeType::REALM, self.realm.as_bytes());
             answer.bytes(AttributeType::NONCE, &nonce);
             answer.bytes(AttributeType::PASSWORD_ALGORITHMS, &PASSWORD_ALGORITHMS);

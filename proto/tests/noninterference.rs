@@ -18,9 +18,7 @@
 //!   as neighbours do, which tells that somebody else's prefix is busy, not which. Schedules that
 //!   use the budget up are played only with addresses that share no place.
 //! - **The pattern of B's addresses is the same in both runs:** sockets that share an IP address or
-//!   a prefix in one run do so in the other. A nonce is bound to its IP address, so that B needs
-//!   one exchange more after a change of its IP address than after a change of its port, and
-//!   whoever measures B's pauses may tell the two apart.
+//!   a prefix in one run do so in the other.
 //! - **A sends from its own addresses only.** Send indications and `ChannelData` over UDP carry no
 //!   signature (RFC 8656 section 21.1), so whoever can forge source addresses can send in B's name
 //!   after guessing B's address and port, and would see the packet arrive.

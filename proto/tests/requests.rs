@@ -8,7 +8,7 @@ use std::time::Duration;
 use kit::{Phone, Reaction, World, config, pair, tcp, ticket, udp};
 use vizard_proto::auth::ticket::{CallId, Ticket};
 use vizard_proto::contract::{Command, CommandError, DropReason, EndReason, Event};
-use vizard_proto::stun::{AttributeType as A, Message, Method, Writer};
+use vizard_proto::stun::{AttributeType as A, Class, Message, Method, Writer};
 
 /// Attributes as they stand in a request.
 type Attributes<'a> = &'a [(A, &'a [u8])];
@@ -266,6 +266,88 @@ fn one_bad_peer_spoils_the_whole_permission_request() {
         a.send(&mut world, mask_b, b"x"),
         Reaction::Dropped(DropReason::NoPermission)
     );
+}
+
+/// Clients renew all of their permissions in one request.
+#[test]
+fn a_permission_request_names_as_many_peers_as_the_limit_allows() {
+    let mut world = World::new();
+    let [(mut a, mask_a), (mut b, mask_b)] = pair(&mut world);
+    let permit = |phone: &mut Phone, world: &mut World, count: u32| {
+        phone.code(world, Method::CREATE_PERMISSION, |writer| {
+            writer.xor_address(A::XOR_PEER_ADDRESS, mask_b);
+            // Each of them twice: what counts is how many there are.
+            for number in (1..count).chain(1..count) {
+                let ip = std::net::Ipv4Addr::from_bits(0xC612_0000 + number);
+                writer.xor_address(A::XOR_PEER_ADDRESS, (ip, 9).into());
+            }
+        })
+    };
+    assert_eq!(permit(&mut a, &mut world, 129), 508);
+    let lost = a.send(&mut world, mask_b, b"x");
+    assert_eq!(lost, Reaction::Dropped(DropReason::NoPermission));
+    assert_eq!(permit(&mut a, &mut world, 60), 200);
+    assert_eq!(permit(&mut a, &mut world, 128), 200);
+    assert_eq!(permit(&mut a, &mut world, 128), 200, "all of them renewed");
+    assert_eq!(
+        a.permit(&mut world, "198.19.0.1:1".parse().expect("an address")),
+        508
+    );
+    assert_eq!(b.permit(&mut world, mask_a), 200);
+    assert!(matches!(
+        a.send(&mut world, mask_b, b"x"),
+        Reaction::Arrives(..)
+    ));
+}
+
+/// RFC 8489 section 14: what is known and not expected is ignored.
+#[test]
+fn known_attributes_in_the_wrong_place_are_ignored() {
+    let mut world = World::new();
+    let [(mut a, mask_a), (mut b, mask_b)] = pair(&mut world);
+    let odd = |writer: &mut Writer<'_>| {
+        transport(writer);
+        writer.u32(A::PRIORITY, 7);
+        writer.u32(A::CHANNEL_NUMBER, 1);
+        writer.bytes(A::DATA, b"x");
+    };
+    assert_eq!(a.code(&mut world, Method::REFRESH, odd), 200);
+    let permit = |writer: &mut Writer<'_>| {
+        odd(writer);
+        writer.xor_address(A::XOR_PEER_ADDRESS, mask_b);
+    };
+    assert_eq!(a.code(&mut world, Method::CREATE_PERMISSION, permit), 200);
+    for unknown in [A(0x7777), A::DONT_FRAGMENT] {
+        let got = a.code(&mut world, Method::REFRESH, |writer| {
+            writer.bytes(unknown, &[])
+        });
+        assert_eq!(got, 420);
+    }
+    assert_eq!(b.permit(&mut world, mask_a), 200);
+    let transaction = world.transaction();
+    let signed = |extra: Option<A>| {
+        let put = |writer: &mut Writer<'_>| {
+            writer.xor_address(A::XOR_PEER_ADDRESS, mask_b);
+            writer.bytes(A::DATA, b"signed");
+            if let Some(extra) = extra {
+                writer.bytes(extra, &[]);
+            }
+        };
+        a.message(Class::Indication, Method::SEND, transaction, put, true)
+    };
+    let Reaction::Arrives(to, wire) = world.send(a.tuple, &signed(None)) else {
+        panic!("it did not arrive");
+    };
+    assert_eq!(to, b.tuple);
+    let message = Message::parse(&wire).expect("a Data indication");
+    assert_eq!(
+        message.data().map(|range| &wire[range]),
+        Some(&b"signed"[..])
+    );
+    for unknown in [A(0x7777), A::DONT_FRAGMENT] {
+        let lost = world.send(a.tuple, &signed(Some(unknown)));
+        assert_eq!(lost, Reaction::Dropped(DropReason::MalformedStun));
+    }
 }
 
 #[test]

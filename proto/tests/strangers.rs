@@ -92,6 +92,122 @@ fn every_answer_to_a_stranger_fits_the_budget() {
     assert_eq!(world.relay.allocation_count(), 0);
 }
 
+/// RFC 8489 section 6.3.
+#[test]
+fn what_does_not_hold_together_is_discarded_in_silence() {
+    let mut world = World::new();
+    let from = udp("198.51.100.1:1");
+    let sound = request(Method::ALLOCATE, |writer| {
+        writer.bytes(A::REALM, b"abcd");
+        writer.fingerprint();
+    });
+    let mut packets = vec![
+        sound[..sound.len() - 4].to_vec(),
+        sound[..sound.len() - 1].to_vec(),
+        [&sound[..], &[0; 4]].concat(),
+        request(Method::ALLOCATE, |writer| {
+            for kind in 0xC000..0xC041 {
+                writer.bytes(A(kind), &[]);
+            }
+        }),
+        request(Method::ALLOCATE, |writer| {
+            writer.bytes(A::MESSAGE_INTEGRITY, &[1; 4])
+        }),
+    ];
+    // The value of REALM, its length, FINGERPRINT, the length of all.
+    for (at, value) in [
+        (24, b'x'),
+        (23, 200),
+        (sound.len() - 1, sound[35] ^ 1),
+        (3, 18),
+    ] {
+        let mut broken = sound.clone();
+        broken[at] = value;
+        packets.push(broken);
+    }
+    for packet in &packets {
+        let lost = Reaction::Dropped(DropReason::MalformedStun);
+        assert_eq!(world.send(from, packet), lost, "{packet:02x?}");
+    }
+    let known = [
+        Method::BINDING,
+        Method::ALLOCATE,
+        Method::REFRESH,
+        Method::CREATE_PERMISSION,
+        Method::CHANNEL_BIND,
+    ];
+    for method in methods() {
+        let answered = matches!(
+            world.send(from, &request(method, |_| {})),
+            Reaction::Answer(_)
+        );
+        assert_eq!(answered, known.contains(&method), "{method:?}");
+    }
+    assert!(matches!(world.send(from, &sound), Reaction::Answer(_)));
+}
+
+/// FINGERPRINT is answered with FINGERPRINT where the sender is known, and nowhere else.
+#[test]
+fn a_fingerprint_is_not_echoed_to_strangers() {
+    let mut world = World::new();
+    let mut phone = Phone::new(udp("198.51.100.10:5000"), &ticket(1, 0));
+    let has_fingerprint = |reaction: Reaction| {
+        let Reaction::Answer(answer) = reaction else {
+            panic!("{reaction:?}");
+        };
+        let message = Message::parse(&answer).expect("an answer");
+        (message.has(A::FINGERPRINT), answer.len())
+    };
+    for method in [Method::BINDING, Method::ALLOCATE, Method::REFRESH] {
+        let (echoed, len) = has_fingerprint(world.send(
+            phone.tuple,
+            &request(method, |writer| {
+                writer.u32(A::LIFETIME, 600);
+                writer.fingerprint();
+            }),
+        ));
+        assert!(!echoed && len <= MOST, "{method:?}: {len} bytes");
+    }
+    phone.allocate(&mut world);
+    let refresh = world.transaction();
+    let plain = phone.request(Method::REFRESH, refresh, |_| {});
+    assert!(!has_fingerprint(world.send(phone.tuple, &plain)).0);
+    let mut wrong = phone.clone();
+    for password in [phone.credential.password.clone(), "wrong".into()] {
+        wrong.credential.password.clone_from(&password);
+        let signed = wrong.request_with_fingerprint(Method::REFRESH, refresh);
+        let known = password == phone.credential.password;
+        let (echoed, len) = has_fingerprint(world.send(phone.tuple, &signed));
+        assert_eq!(echoed, known);
+        assert!(known || len <= MOST);
+    }
+}
+
+/// A request that somebody has captured is bound to the socket that it was made for.
+#[test]
+fn a_captured_allocate_is_of_no_use_elsewhere() {
+    let mut world = World::new();
+    let mut phone = Phone::new(udp("198.51.100.10:5000"), &ticket(1, 0));
+    phone.knock(&mut world);
+    let transaction = world.transaction();
+    let captured = phone.request(Method::ALLOCATE, transaction, |writer| {
+        writer.bytes(A::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
+    });
+    let beside = (5001..5064).map(|port| udp(&format!("198.51.100.10:{port}")));
+    for from in beside.chain([kit::tcp("198.51.100.10:5000")]) {
+        let Reaction::Answer(answer) = world.send(from, &captured) else {
+            panic!("no answer");
+        };
+        assert_eq!(kit::code(&answer), 438);
+    }
+    assert_eq!(world.relay.allocation_count(), 0);
+    assert!(matches!(
+        world.send(phone.tuple, &captured),
+        Reaction::Answer(_)
+    ));
+    assert_eq!(world.relay.allocation_count(), 1);
+}
+
 #[test]
 fn a_prefix_has_a_budget_and_the_next_one_its_own() {
     let mut world = World::new();

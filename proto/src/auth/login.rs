@@ -5,7 +5,7 @@ use subtle::ConstantTimeEq;
 use super::LongTermKey;
 use super::nonce;
 use super::ticket::{Ticket, TicketKeys};
-use crate::stun::{AttributeType, BadAttribute, Integrity, Message, PasswordAlgorithm};
+use crate::stun::{BadAttribute, Integrity, Message, PasswordAlgorithm};
 
 /// PASSWORD-ALGORITHMS as we send it: MD5 and SHA-256, neither with parameters.
 pub const PASSWORD_ALGORITHMS: [u8; 8] = [0, 1, 0, 0, 0, 2, 0, 0];
@@ -127,15 +127,3 @@ fn chosen_algorithm(message: &Message<'_>, nonce: &[u8]) -> Result<PasswordAlgor
         _ => Err(Refusal::BadRequest),
     }
 }
-
-/// Attributes that authentication uses; every request may carry them.
-pub const KNOWN: [AttributeType; 8] = [
-    AttributeType::USERNAME,
-    AttributeType::USERHASH,
-    AttributeType::REALM,
-    AttributeType::NONCE,
-    AttributeType::PASSWORD_ALGORITHM,
-    AttributeType::MESSAGE_INTEGRITY,
-    AttributeType::MESSAGE_INTEGRITY_SHA256,
-    AttributeType::FINGERPRINT,
-];

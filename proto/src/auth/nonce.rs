@@ -2,8 +2,8 @@
 //!
 //! Layout: the RFC 8489 cookie `obMatJos2`, four characters of security features (section 9.2),
 //! and fifteen of base64url: the low 16 bits of the time in units of 16 seconds and 72 bits of a
-//! MAC over the whole time and the source's IP address. The port is left out, so that one
-//! challenge serves all sockets of a client.
+//! MAC over the whole time and where the request came from: transport, IP address and port, so that
+//! a request that somebody has captured is of no use on another socket.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,6 +11,7 @@ use core::net::IpAddr;
 use subtle::ConstantTimeEq;
 
 use super::hmac_sha256;
+use crate::address::{FiveTuple, Transport};
 
 /// A nonce's length in bytes.
 pub const LEN: usize = 28;
@@ -41,7 +42,8 @@ pub struct Nonces {
 }
 
 impl Nonces {
-    /// Nonces under `secret`, good for `lifetime_secs` (16 seconds to 100 hours, rounded to 16 seconds).
+    /// Nonces under `secret`, good for `lifetime_secs` (16 seconds to 100 hours) at least, and for up
+    /// to half a minute more.
     pub fn new(secret: [u8; 32], lifetime_secs: u64) -> Self {
         let mut nonces = Self {
             secret,
@@ -53,11 +55,11 @@ impl Nonces {
 
     /// From here on they are good for `lifetime_secs`.
     pub fn set_lifetime(&mut self, lifetime_secs: u64) {
-        self.lifetime_units = (lifetime_secs / UNIT_SECS).clamp(1, 22_500);
+        self.lifetime_units = lifetime_secs.div_ceil(UNIT_SECS).clamp(1, 22_500);
     }
 
     /// A nonce for `source` at `unix_secs`.
-    pub fn issue(&self, unix_secs: u64, source: IpAddr) -> [u8; LEN] {
+    pub fn issue(&self, unix_secs: u64, source: &FiveTuple) -> [u8; LEN] {
         let time = unix_secs / UNIT_SECS;
         let mut sealed = [0; SEALED_LEN];
         sealed[..2].copy_from_slice(&low_bits(time).to_be_bytes());
@@ -70,7 +72,7 @@ impl Nonces {
     }
 
     /// What `nonce`, shown by `source`, is.
-    pub fn judge(&self, nonce: &[u8], unix_secs: u64, source: IpAddr) -> Judgement {
+    pub fn judge(&self, nonce: &[u8], unix_secs: u64, source: &FiveTuple) -> Judgement {
         match self.age(nonce, unix_secs / UNIT_SECS, source) {
             Some(age) if age <= self.lifetime_units => Judgement::Fresh,
             Some(_) => Judgement::Stale,
@@ -79,7 +81,7 @@ impl Nonces {
     }
 
     /// How many units ago the nonce was issued to `source`, if it was.
-    fn age(&self, nonce: &[u8], current: u64, source: IpAddr) -> Option<u64> {
+    fn age(&self, nonce: &[u8], current: u64, source: &FiveTuple) -> Option<u64> {
         let encoded = nonce.strip_prefix(COOKIE)?;
         let mut sealed = [0; SEALED_LEN + 1];
         let len = URL_SAFE_NO_PAD.decode_slice(encoded, &mut sealed).ok()?;
@@ -92,11 +94,17 @@ impl Nonces {
         bool::from(mac.ct_eq(&sealed[2..SEALED_LEN])).then_some(age)
     }
 
-    fn mac(&self, time: u64, source: IpAddr) -> [u8; MAC_LEN] {
+    fn mac(&self, time: u64, source: &FiveTuple) -> [u8; MAC_LEN] {
         let time = time.to_be_bytes();
-        let mac = match source {
-            IpAddr::V4(ip) => hmac_sha256(&self.secret, &[&time, &ip.octets()]),
-            IpAddr::V6(ip) => hmac_sha256(&self.secret, &[&time, &ip.octets()]),
+        let (ip, port) = (source.remote.ip(), source.remote.port().to_be_bytes());
+        let transport = [match source.transport {
+            Transport::Udp => 0,
+            Transport::Tcp => 1,
+        }];
+        let mac = |ip: &[u8]| hmac_sha256(&self.secret, &[&time, &transport, &port, ip]);
+        let mac = match ip {
+            IpAddr::V4(ip) => mac(&ip.octets()),
+            IpAddr::V6(ip) => mac(&ip.octets()),
         };
         let mut short = [0; MAC_LEN];
         short.copy_from_slice(&mac[..MAC_LEN]);
@@ -121,45 +129,71 @@ fn low_bits(time: u64) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::net::Ipv4Addr;
+    use core::net::SocketAddr;
 
-    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 5));
-    const THERE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 6));
+    fn here() -> FiveTuple {
+        FiveTuple {
+            transport: Transport::Udp,
+            local: SocketAddr::from(([203, 0, 113, 1], 3478)),
+            remote: SocketAddr::from(([203, 0, 113, 5], 5000)),
+        }
+    }
+
     const NOW: u64 = 1_790_000_000;
 
     #[test]
     fn good_for_its_source_and_lifetime_only() {
         let nonces = Nonces::new([7; 32], 3600);
-        let nonce = nonces.issue(NOW, HERE);
-        let judge = |secs, source| nonces.judge(&nonce, secs, source);
-        assert_eq!(judge(NOW, HERE), Judgement::Fresh);
-        assert_eq!(judge(NOW + 3600, HERE), Judgement::Fresh);
-        assert_eq!(judge(NOW + 3600 + 32, HERE), Judgement::Stale);
-        assert_eq!(judge(NOW - 32, HERE), Judgement::Foreign);
-        assert_eq!(judge(NOW, THERE), Judgement::Foreign);
+        let nonce = nonces.issue(NOW, &here());
+        let judge = |secs| nonces.judge(&nonce, secs, &here());
+        assert_eq!(judge(NOW), Judgement::Fresh);
+        assert_eq!(judge(NOW + 3600), Judgement::Fresh);
+        assert_eq!(judge(NOW + 3600 + 32), Judgement::Stale);
+        assert_eq!(judge(NOW - 32), Judgement::Foreign);
+        let [mut ip, mut port, mut transport] = [here(); 3];
+        ip.remote.set_ip([203, 0, 113, 6].into());
+        port.remote.set_port(5001);
+        transport.transport = Transport::Tcp;
+        for there in [ip, port, transport] {
+            assert_eq!(nonces.judge(&nonce, NOW, &there), Judgement::Foreign);
+        }
         let other = Nonces::new([8; 32], 3600);
-        assert_eq!(other.judge(&nonce, NOW, HERE), Judgement::Foreign);
+        assert_eq!(other.judge(&nonce, NOW, &here()), Judgement::Foreign);
         // The 16 bits of time come round after twelve days; the MAC covers all of it.
-        assert_eq!(judge(NOW + 65_536 * 16, HERE), Judgement::Foreign);
+        assert_eq!(judge(NOW + 65_536 * 16), Judgement::Foreign);
+    }
+
+    /// Wherever within sixteen seconds it was issued.
+    #[test]
+    fn a_lifetime_is_kept_to_the_second() {
+        for lifetime in [16, 17, 60, 3600] {
+            let nonces = Nonces::new([7; 32], lifetime);
+            for issued in NOW..NOW + 16 {
+                let nonce = nonces.issue(issued, &here());
+                let judge = |age| nonces.judge(&nonce, issued + age, &here());
+                assert_eq!(judge(lifetime), Judgement::Fresh, "{lifetime} s");
+                assert_eq!(judge(lifetime + 32), Judgement::Stale, "{lifetime} s");
+            }
+        }
     }
 
     #[test]
     fn any_changed_character_spoils_it() {
         let nonces = Nonces::new([7; 32], 3600);
-        let nonce = nonces.issue(NOW, HERE);
+        let nonce = nonces.issue(NOW, &here());
         for index in 0..LEN {
             let mut changed = nonce;
             changed[index] = if changed[index] == b'A' { b'B' } else { b'A' };
             assert_eq!(
-                nonces.judge(&changed, NOW, HERE),
+                nonces.judge(&changed, NOW, &here()),
                 Judgement::Foreign,
                 "character {index}"
             );
         }
         assert_eq!(
-            nonces.judge(&nonce[..LEN - 1], NOW, HERE),
+            nonces.judge(&nonce[..LEN - 1], NOW, &here()),
             Judgement::Foreign
         );
-        assert_eq!(nonces.judge(b"", NOW, HERE), Judgement::Foreign);
+        assert_eq!(nonces.judge(b"", NOW, &here()), Judgement::Foreign);
     }
 }

@@ -5,9 +5,9 @@ use core::time::Duration;
 
 use super::ErrorCode;
 use crate::address::Family;
-use crate::auth::login::{KNOWN, Login};
+use crate::auth::login::Login;
 use crate::contract::{DropReason, Verdict};
-use crate::stun::{AttributeType, Class, Message, Method, Writer};
+use crate::stun::{AttributeType, Class, Message, Writer};
 
 /// What a success answer carries besides its signature.
 #[derive(Default)]
@@ -31,14 +31,14 @@ impl<'a> Answer<'a> {
     }
 
     pub(super) fn has_unknown_attributes(&self) -> bool {
-        self.unknown().next().is_some()
+        self.request.unknown_required().next().is_some()
     }
 
     /// 420 with up to sixteen of the attributes that were not understood.
     pub(super) fn unknown_attributes(&self, out: &mut [u8]) -> Verdict {
         let mut writer = self.writer(Class::Error, out);
         writer.error_code(420);
-        writer.unknown_attributes(self.unknown(), 16);
+        writer.unknown_attributes(self.request.unknown_required(), 16);
         self.sign(writer)
     }
 
@@ -64,13 +64,6 @@ impl<'a> Answer<'a> {
             writer.bytes(AttributeType::ADDRESS_ERROR_CODE, &address_error(family));
         }
         self.sign(writer)
-    }
-
-    fn unknown(&self) -> impl Iterator<Item = AttributeType> {
-        let method = self.request.method();
-        self.request
-            .unknown_required(&KNOWN)
-            .filter(move |attribute| !known_to(method).contains(attribute))
     }
 
     fn writer<'b>(&self, class: Class, out: &'b mut [u8]) -> Writer<'b> {
@@ -100,29 +93,4 @@ fn address_error(family: Family) -> [u8; 4] {
         Family::V6 => 2,
     };
     [number, 0, 4, 40]
-}
-
-/// The comprehension-required attributes of each request (RFC 8656 sections 7 to 12).
-/// DONT-FRAGMENT is in none: between two parties there is no packet of ours to set DF on, so a
-/// client that insists is told that the server does not know it (section 7.2).
-fn known_to(method: Method) -> &'static [AttributeType] {
-    match method {
-        Method::ALLOCATE => &[
-            AttributeType::REQUESTED_TRANSPORT,
-            AttributeType::REQUESTED_ADDRESS_FAMILY,
-            AttributeType::EVEN_PORT,
-            AttributeType::RESERVATION_TOKEN,
-            AttributeType::LIFETIME,
-        ],
-        Method::REFRESH => &[
-            AttributeType::LIFETIME,
-            AttributeType::REQUESTED_ADDRESS_FAMILY,
-        ],
-        Method::CREATE_PERMISSION => &[AttributeType::XOR_PEER_ADDRESS],
-        Method::CHANNEL_BIND => &[
-            AttributeType::CHANNEL_NUMBER,
-            AttributeType::XOR_PEER_ADDRESS,
-        ],
-        _ => &[],
-    }
 }

@@ -19,7 +19,7 @@ use core::net::SocketAddr;
 
 use crate::address::{Client, FiveTuple};
 use crate::allocation::Allocation;
-use crate::auth::login::{Claims, KNOWN, Login, Refusal};
+use crate::auth::login::{Claims, Login, Refusal};
 use crate::auth::ticket::{CallId, Ticket};
 use crate::calls::{Calls, Opened};
 use crate::channel_data::{self, Kind};
@@ -336,10 +336,10 @@ impl Relay {
         }
         let (method, id) = (message.method(), message.transaction_id());
         let mut answer;
-        if message.unknown_required(&KNOWN).next().is_some() {
+        if message.unknown_required().next().is_some() {
             answer = Writer::new(out, Class::Error, method, id);
             answer.error_code(420);
-            answer.unknown_attributes(message.unknown_required(&KNOWN), 8);
+            answer.unknown_attributes(message.unknown_required(), 8);
         } else if refused {
             answer = Writer::new(out, Class::Error, method, id);
             answer.error_code(ErrorCode::FORBIDDEN.0);

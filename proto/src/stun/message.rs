@@ -5,7 +5,9 @@ use super::{AttributeType, Class, HEADER_LEN, Header, Method, TransactionId, fin
 use core::fmt;
 use core::ops::Range;
 
-/// Most attributes that a message may have. Every look-up is linear in their number.
+/// Most attributes that a message may have, XOR-PEER-ADDRESS not counted, of which a CreatePermission
+/// has as many as its sender has peers. Every look-up is linear in their number, and theirs is
+/// bounded by the message's length.
 pub const MAX_ATTRIBUTES: usize = 64;
 
 /// Why bytes are no message that we read.
@@ -165,15 +167,12 @@ impl<'a> Message<'a> {
         self.find(wanted).is_some()
     }
 
-    /// Types that must be understood and are not in `known`: what a 420 lists. The integrity
-    /// attributes are always known. A type that stands twice in the message comes twice.
-    pub fn unknown_required<'k>(
-        &self,
-        known: &'k [AttributeType],
-    ) -> impl Iterator<Item = AttributeType> + use<'a, 'k> {
+    /// Types that must be understood and are not: what a 420 lists. A type that stands twice in the
+    /// message comes twice.
+    pub fn unknown_required(&self) -> impl Iterator<Item = AttributeType> + use<'a> {
         self.plain()
             .map(|(kind, _)| kind)
-            .filter(|kind| kind.is_comprehension_required() && !known.contains(kind))
+            .filter(|kind| kind.is_comprehension_required() && !kind.is_understood())
     }
 
     /// Where the value of the first DATA attribute stands within [`as_bytes`](Self::as_bytes).
@@ -265,7 +264,7 @@ impl Layout {
         while let Some((kind, value)) = attributes.next() {
             layout.note(kind, value.len(), at)?;
             at = bytes.len() - attributes.rest.len();
-            count += 1;
+            count += usize::from(kind != AttributeType::XOR_PEER_ADDRESS);
             if count > MAX_ATTRIBUTES {
                 return Err(ParseError::TooManyAttributes);
             }

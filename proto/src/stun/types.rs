@@ -66,6 +66,14 @@ impl AttributeType {
     pub const fn is_comprehension_required(self) -> bool {
         self.0 < 0x8000
     }
+
+    /// Whether we know what the type means. A type that is known and not expected where it stands
+    /// is ignored (RFC 8489 section 14). DONT-FRAGMENT is not understood: between two parties there
+    /// is no packet of ours to set DF on, so that a client that insists is told so (RFC 8656
+    /// section 7.2).
+    pub const fn is_understood(self) -> bool {
+        self.name().is_some() && self.0 != Self::DONT_FRAGMENT.0
+    }
 }
 
 impl fmt::Debug for AttributeType {

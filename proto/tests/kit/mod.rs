@@ -243,8 +243,25 @@ impl Phone {
         transaction: TransactionId,
         attributes: impl FnOnce(&mut Writer<'_>),
     ) -> Vec<u8> {
-        let mut bytes = vec![0; 4096];
-        let mut writer = Writer::new(&mut bytes, Class::Request, method, transaction);
+        self.message(Class::Request, method, transaction, attributes, false)
+    }
+
+    /// The same with FINGERPRINT, and nothing of its own.
+    pub fn request_with_fingerprint(&self, method: Method, transaction: TransactionId) -> Vec<u8> {
+        self.message(Class::Request, method, transaction, |_| {}, true)
+    }
+
+    /// A signed message.
+    pub fn message(
+        &self,
+        class: Class,
+        method: Method,
+        transaction: TransactionId,
+        attributes: impl FnOnce(&mut Writer<'_>),
+        fingerprint: bool,
+    ) -> Vec<u8> {
+        let mut bytes = vec![0; 8192];
+        let mut writer = Writer::new(&mut bytes, class, method, transaction);
         attributes(&mut writer);
         writer.bytes(AttributeType::USERNAME, self.credential.username.as_bytes());
         writer.bytes(AttributeType::REALM, REALM.as_bytes());
@@ -254,6 +271,9 @@ impl Phone {
             writer.bytes(AttributeType::PASSWORD_ALGORITHM, &algorithm.to_bytes());
         }
         writer.integrity(self.integrity, self.key().as_bytes());
+        if fingerprint {
+            writer.fingerprint();
+        }
         let len = writer.finish().expect("it fits");
         bytes.truncate(len);
         bytes

@@ -325,7 +325,7 @@ impl Agent {
     fn be_challenged(&mut self, sent: u64, request: Request, nonce: &[u8], code: u16) -> Heard {
         self.phone.nonce = nonce.to_vec();
         self.nonce = Some(Issued {
-            to: self.phone.tuple.remote.ip(),
+            to: self.phone.tuple,
             at: sent,
         });
         if request.nonce.is_some() && code == 401 {

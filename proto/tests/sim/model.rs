@@ -37,7 +37,7 @@ pub(crate) enum Ask {
 /// For whom and when a nonce was made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Issued {
-    pub(crate) to: IpAddr,
+    pub(crate) to: FiveTuple,
     /// Unix seconds by the server's clock.
     pub(crate) at: u64,
 }
@@ -129,7 +129,7 @@ impl Model {
         let Some(nonce) = request.nonce else {
             return 401;
         };
-        if nonce.to != from.remote.ip() || !is_fresh(nonce.at, self.time(now)) {
+        if nonce.to != from || !is_fresh(nonce.at, self.time(now)) {
             return 438;
         }
         if !self.is_valid(now, &request.ticket) {

@@ -115,6 +115,8 @@ fn cast(dice: &mut Dice, length: Duration, quota: usize) -> Vec<Member> {
             if quota < 20 {
                 // What is left behind must be gone before the end.
                 member.habits.lifetime = 600;
+                // What is bound makes room for nobody.
+                member.habits.binds_channels &= dice.below(2) == 0;
             }
             members.push(member);
         }

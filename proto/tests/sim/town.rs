@@ -299,6 +299,9 @@ impl<'p> Town<'p> {
         if let Some(tuple) = free {
             self.inherited.push(tuple);
             self.switch(index, tuple);
+            if self.post.dice.below(2) == 0 {
+                self.agents[index].start_over(tuple);
+            }
         }
     }
 

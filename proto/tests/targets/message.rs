@@ -36,8 +36,7 @@ fn check_attributes(message: &Message<'_>) {
         assert!(value.len() < message.as_bytes().len());
         assert!(message.has(kind));
     }
-    let known = [AttributeType::USERNAME];
-    for kind in message.unknown_required(&known) {
+    for kind in message.unknown_required() {
         assert!(message.has(kind) && kind.is_comprehension_required());
     }
     let data = message.data().map(|range| &message.as_bytes()[range]);
