@@ -125,11 +125,11 @@ impl Allocation {
             .binary_search_by_key(&ip, |permission| permission.ip)
     }
 
-    /// Every IP address that the client has consented to, some of them twice.
+    /// Every IP address that the client has consented to.
     pub(crate) fn consented(&self) -> impl Iterator<Item = IpAddr> {
         let permissions = self.permissions.iter().map(|permission| permission.ip);
         let channels = self.channels.iter().map(|channel| channel.peer.ip());
-        permissions.chain(channels)
+        permissions.chain(channels.filter(|ip| self.permission(*ip).is_err()))
     }
 
     pub(crate) fn channel(&self, number: ChannelNumber) -> Option<&Channel> {

@@ -1,5 +1,6 @@
 //! Which allocations belong to which call, and which tickets are dead.
 
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -11,17 +12,22 @@ use crate::contract::{AllocationId, Scope};
 use crate::hash::{self, Map};
 use crate::time::{Timestamp, WallClock};
 
-/// An allocation of a call.
-#[derive(Clone, Copy, Serialize, Deserialize)]
-pub(crate) struct Member {
-    pub(crate) id: AllocationId,
+/// An allocation of a call. Those of one ticket stand next to each other, in the order of their
+/// making.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Member {
     party: u8,
     device: u8,
+    id: AllocationId,
 }
 
 impl Member {
-    pub(crate) fn is_in(self, scope: Scope) -> bool {
-        scope.covers(self.party, self.device)
+    fn new(ticket: &Ticket, id: AllocationId) -> Self {
+        Self {
+            party: ticket.party,
+            device: ticket.device,
+            id,
+        }
     }
 }
 
@@ -34,10 +40,9 @@ pub(crate) struct Opened {
 
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Call {
-    /// Its parties' allocations, in the order of their making.
-    members: Vec<Member>,
-    /// Who of them has a mask address with that IP address, in order.
-    places: Vec<(IpAddr, AllocationId)>,
+    members: BTreeSet<Member>,
+    /// Who of them has a mask address with that IP address.
+    places: BTreeSet<(IpAddr, AllocationId)>,
     pub(crate) revoked: Vec<Scope>,
     usernames: Vec<String>,
     /// Party and device of each of its tickets, in order.
@@ -53,10 +58,9 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    fn is_revoked(&self, ticket: &Ticket) -> bool {
-        self.revoked
-            .iter()
-            .any(|scope| scope.covers(ticket.party, ticket.device))
+    fn is_revoked(&self, party: u8, device: u8) -> bool {
+        let mut scopes = self.revoked.iter();
+        scopes.any(|scope| scope.covers(party, device))
     }
 
     fn has_ended(&self) -> bool {
@@ -107,8 +111,23 @@ impl Calls {
         self.calls.get(&id).is_some_and(|call| call.open)
     }
 
-    pub(crate) fn members(&self, id: CallId) -> &[Member] {
-        self.calls.get(&id).map_or(&[], |call| &call.members)
+    /// The allocations of the ticket, oldest first.
+    pub(crate) fn members_of(&self, ticket: &Ticket) -> impl Iterator<Item = AllocationId> + '_ {
+        let [first, last] = [0, u64::MAX].map(|id| Member::new(ticket, AllocationId(id)));
+        let call = self.calls.get(&ticket.call);
+        call.into_iter()
+            .flat_map(move |call| call.members.range(first..=last))
+            .map(|member| member.id)
+    }
+
+    /// The members whose tickets have been revoked.
+    pub(crate) fn doomed(&self, id: CallId) -> impl Iterator<Item = AllocationId> + '_ {
+        self.calls.get(&id).into_iter().flat_map(|call| {
+            let members = call.members.iter();
+            members
+                .filter(|member| call.is_revoked(member.party, member.device))
+                .map(|member| member.id)
+        })
     }
 
     /// How many devices the call has tickets for, as far as that is known.
@@ -122,29 +141,24 @@ impl Calls {
         id: CallId,
         ip: IpAddr,
     ) -> impl Iterator<Item = AllocationId> + '_ {
-        let places = self.calls.get(&id).map_or(&[][..], |call| &call.places);
-        let start = places.partition_point(|(other, _)| *other < ip);
-        places[start..]
-            .iter()
-            .take_while(move |(other, _)| *other == ip)
+        let [first, last] = [0, u64::MAX].map(|id| (ip, AllocationId(id)));
+        let call = self.calls.get(&id);
+        call.into_iter()
+            .flat_map(move |call| call.places.range(first..=last))
             .map(|(_, member)| *member)
     }
 
     /// A member has been given a mask address.
     pub(crate) fn settle(&mut self, id: CallId, ip: IpAddr, member: AllocationId) {
-        if let Some(call) = self.calls.get_mut(&id)
-            && let Err(index) = call.places.binary_search(&(ip, member))
-        {
-            call.places.insert(index, (ip, member));
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.places.insert((ip, member));
         }
     }
 
     /// A member has given a mask address back.
     pub(crate) fn unsettle(&mut self, id: CallId, ip: IpAddr, member: AllocationId) {
-        if let Some(call) = self.calls.get_mut(&id)
-            && let Ok(index) = call.places.binary_search(&(ip, member))
-        {
-            call.places.remove(index);
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.places.remove(&(ip, member));
         }
     }
 
@@ -152,7 +166,7 @@ impl Calls {
     pub(crate) fn is_dead(&self, ticket: &Ticket) -> bool {
         let call = self.calls.get(&ticket.call);
         let is_open = call.is_some_and(|call| call.open);
-        call.is_some_and(|call| call.is_revoked(ticket))
+        call.is_some_and(|call| call.is_revoked(ticket.party, ticket.device))
             || (ticket.expires_at <= self.floor && !is_open)
     }
 
@@ -204,16 +218,12 @@ impl Calls {
     pub(crate) fn join(&mut self, ticket: &Ticket, member: AllocationId, clock: WallClock) {
         let call = self.calls.entry(ticket.call).or_default();
         call.extend(ticket.expires_at, clock);
-        call.members.push(Member {
-            id: member,
-            party: ticket.party,
-            device: ticket.device,
-        });
+        call.members.insert(Member::new(ticket, member));
     }
 
-    pub(crate) fn leave(&mut self, id: CallId, member: AllocationId) {
-        if let Some(call) = self.calls.get_mut(&id) {
-            call.members.retain(|other| other.id != member);
+    pub(crate) fn leave(&mut self, ticket: &Ticket, member: AllocationId) {
+        if let Some(call) = self.calls.get_mut(&ticket.call) {
+            call.members.remove(&Member::new(ticket, member));
         }
     }
 

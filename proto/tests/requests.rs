@@ -319,7 +319,7 @@ fn known_attributes_in_the_wrong_place_are_ignored() {
     assert_eq!(a.code(&mut world, Method::CREATE_PERMISSION, permit), 200);
     for unknown in [A(0x7777), A::DONT_FRAGMENT] {
         let got = a.code(&mut world, Method::REFRESH, |writer| {
-            writer.bytes(unknown, &[])
+            writer.bytes(unknown, &[]);
         });
         assert_eq!(got, 420);
     }

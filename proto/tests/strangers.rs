@@ -111,7 +111,7 @@ fn what_does_not_hold_together_is_discarded_in_silence() {
             }
         }),
         request(Method::ALLOCATE, |writer| {
-            writer.bytes(A::MESSAGE_INTEGRITY, &[1; 4])
+            writer.bytes(A::MESSAGE_INTEGRITY, &[1; 4]);
         }),
     ];
     // The value of REALM, its length, FINGERPRINT, the length of all.

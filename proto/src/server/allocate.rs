@@ -10,7 +10,7 @@ use crate::address::{Client, Family};
 use crate::allocation::{Allocation, DEFAULT_LIFETIME, Masks};
 use crate::auth::login::Login;
 use crate::auth::ticket::{CallId, Ticket};
-use crate::contract::{AllocationId, EndReason, Event, Output, Scope};
+use crate::contract::{AllocationId, EndReason, Event, Output};
 use crate::rate::Bucket;
 use crate::stun::{AttributeType, Message};
 use crate::time::Timestamp;
@@ -73,13 +73,11 @@ impl Relay {
     /// sockets leaves allocations behind that it can't delete any more: at the limit the one that
     /// has been idle for the longest time goes, but none with a living channel.
     fn make_room(&mut self, now: Timestamp, ticket: &Ticket) -> Result<(), ErrorCode> {
-        let own = Scope::Device(ticket.party, ticket.device);
-        let members = self.calls.members(ticket.call).iter();
-        let own: Vec<_> = members.filter(|member| member.is_in(own)).collect();
-        if own.len() >= self.allocations_of(ticket.call) {
-            let idle = own
-                .iter()
-                .filter_map(|member| Some((member.id, self.allocations.get(&member.id)?)))
+        if self.calls.members_of(ticket).count() >= self.allocations_of(ticket.call) {
+            let idle = self
+                .calls
+                .members_of(ticket)
+                .filter_map(|id| Some((id, self.allocations.get(&id)?)))
                 .filter(|(_, other)| !other.has_living_channel(now))
                 .min_by_key(|(id, other)| (other.used_at, *id))
                 .map(|(id, _)| id);

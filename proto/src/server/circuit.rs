@@ -76,6 +76,7 @@ impl Relay {
                 tuple: gone.client.tuple,
                 channel: channel.number,
             };
+            self.steps += 1;
             self.outputs.push_back(Output::RemoveForward(key));
         }
     }
@@ -93,6 +94,7 @@ impl Relay {
     }
 
     fn cut_channel(&mut self, id: AllocationId, peer: SocketAddr) {
+        self.steps += 1;
         let leads_there = |channel: &Channel| channel.peer == peer && channel.forward.is_some();
         let index = self
             .allocations
@@ -105,6 +107,7 @@ impl Relay {
 
     /// Compares the entry of the channel from `id` to `peer` with the one that it should have.
     fn sync_channel(&mut self, now: Timestamp, id: AllocationId, peer: SocketAddr) {
+        self.steps += 1;
         let Some(from) = self.allocations.get(&id) else {
             return;
         };

@@ -7,22 +7,25 @@ use crate::auth::ticket::CallId;
 use crate::contract::{AllocationId, EndReason, Scope};
 use crate::time::{Timestamp, WallClock};
 
-/// How many timers one call looks at: well below a millisecond of work.
-const AT_ONCE: usize = 256;
+/// After how many steps of work one call leaves the rest for the next: well below a millisecond.
+const STEPS_AT_ONCE: usize = 512;
 
 impl Relay {
     /// Ends what is due. When very much ends at the same time this does a part of it, and
     /// [`Self::poll_timeout`] is due again at once, so that nobody else has to wait for all of it.
     pub fn handle_timeout(&mut self, now: Timestamp) {
-        for _ in 0..AT_ONCE {
+        self.steps = 0;
+        while self.steps < STEPS_AT_ONCE {
             let Some((_, timer)) = self.timers.first().copied().filter(|(due, _)| *due <= now)
             else {
                 return;
             };
             self.timers.pop_first();
+            self.steps += 1;
             match timer {
                 Timer::Allocation(id) => self.expire_allocation(now, id),
                 Timer::Call(call) => self.expire_call(now, call),
+                Timer::Doomed(call) => self.end_doomed(now, call),
             }
         }
     }
@@ -67,12 +70,31 @@ impl Relay {
         };
         if until <= clock.unix_secs(now) {
             self.calls.revoke(call, Scope::Call, until, clock);
-            self.end_members(call, Scope::Call, EndReason::TicketExpired);
+            self.end_doomed(now, call);
             self.calls.forget(now, call, self.gate.realm());
         }
         // Looked at again when there is something to be done; its last member's end is, too.
         if self.calls.due(call, clock).is_some_and(|due| now < due) {
             self.watch_call(call);
+        }
+    }
+
+    /// Ends the members whose tickets have been revoked: as many as one input may, and the rest
+    /// with the next [`Self::handle_timeout`], which is due at once.
+    pub(super) fn end_doomed(&mut self, now: Timestamp, call: CallId) {
+        let until = self.calls.until(call).unwrap_or_default();
+        let reason = if until <= self.config.clock.unix_secs(now) {
+            EndReason::TicketExpired
+        } else {
+            EndReason::Revoked
+        };
+        let doomed: Vec<_> = self.calls.doomed(call).take(STEPS_AT_ONCE + 1).collect();
+        for id in doomed {
+            if self.steps >= STEPS_AT_ONCE {
+                self.timers.insert((now, Timer::Doomed(call)));
+                return;
+            }
+            self.end(id, reason);
         }
     }
 

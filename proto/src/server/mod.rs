@@ -14,7 +14,6 @@ pub use snapshot::SnapshotError;
 
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::string::String;
-use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use crate::address::{Client, FiveTuple};
@@ -25,7 +24,7 @@ use crate::calls::{Calls, Opened};
 use crate::channel_data::{self, Kind};
 use crate::config::{AnswerBinding, Config};
 use crate::contract::{
-    AllocationId, Command, CommandError, DropReason, EndReason, Event, Output, Scope, Verdict,
+    AllocationId, Command, CommandError, DropReason, EndReason, Event, Output, Verdict,
 };
 use crate::forward::{Forward, ForwardKey};
 use crate::gate::{Admission, Gate};
@@ -46,6 +45,8 @@ pub struct Relay {
     masks: MaskPool,
     calls: Calls,
     timers: BTreeSet<(Timestamp, Timer)>,
+    /// Work since the last input came: allocations ended, pairs looked at.
+    steps: usize,
     outputs: VecDeque<Output>,
     last_id: u64,
 }
@@ -54,6 +55,8 @@ pub struct Relay {
 enum Timer {
     Allocation(AllocationId),
     Call(CallId),
+    /// The rest of a call's revoked members.
+    Doomed(CallId),
 }
 
 /// A STUN error code to answer an authenticated request with.
@@ -90,6 +93,7 @@ impl Relay {
             masks: MaskPool::new(&config.masking, seed),
             calls: Calls::new(seed),
             timers: BTreeSet::new(),
+            steps: 0,
             outputs: VecDeque::new(),
             last_id: 0,
             config,
@@ -113,6 +117,7 @@ impl Relay {
 
     /// The control side wants something done.
     pub fn handle_command(&mut self, now: Timestamp, command: Command) -> Result<(), CommandError> {
+        self.steps = 0;
         match command {
             Command::OpenCall {
                 call,
@@ -133,7 +138,7 @@ impl Relay {
             Command::Revoke { call, scope, until } => {
                 self.calls.revoke(call, scope, until, self.config.clock);
                 self.watch_call(call);
-                self.end_members(call, scope, EndReason::Revoked);
+                self.end_doomed(now, call);
             }
             Command::EndedBefore(unix_secs) => self.calls.raise_floor(unix_secs),
             Command::SetTicketKeys(keys) => self.config.tickets = keys,
@@ -359,22 +364,12 @@ impl Relay {
             .is_some_and(|allocation| allocation.ticket.masked)
     }
 
-    fn end_members(&mut self, call: CallId, scope: Scope, reason: EndReason) {
-        let members = self.calls.members(call).iter();
-        let ids: Vec<_> = members
-            .filter(|member| member.is_in(scope))
-            .map(|member| member.id)
-            .collect();
-        for id in ids {
-            self.end(id, reason);
-        }
-    }
-
     /// Deletes an allocation and everything that points to it, at once.
     fn end(&mut self, id: AllocationId, reason: EndReason) {
         let Some(allocation) = self.allocations.remove(&id) else {
             return;
         };
+        self.steps += 1;
         self.timers
             .remove(&(allocation.deadline, Timer::Allocation(id)));
         self.by_tuple.remove(&allocation.client.tuple);
@@ -393,7 +388,7 @@ impl Relay {
             device,
             ..
         } = allocation.ticket;
-        self.calls.leave(call, id);
+        self.calls.leave(&allocation.ticket, id);
         self.watch_call(call);
         self.outputs
             .push_back(Output::Event(Event::AllocationEnded {

@@ -14,6 +14,7 @@ use crate::calls::Call;
 use crate::config::Config;
 use crate::contract::AllocationId;
 use crate::rng::Rng;
+use crate::time::Timestamp;
 
 const VERSION: u16 = 2;
 
@@ -91,6 +92,9 @@ impl Relay {
         relay.calls.raise_floor(snapshot.floor);
         for id in ids {
             relay.watch_call(id);
+            if relay.calls.doomed(id).next().is_some() {
+                relay.timers.insert((Timestamp::ZERO, Timer::Doomed(id)));
+            }
         }
         Ok(relay)
     }
