@@ -55,16 +55,23 @@ pub(crate) struct Call {
     /// both have passed: a clock that was set wrong for a moment ends it for good and makes nobody
     /// forget that it has ended.
     remembered_until: Timestamp,
+    /// Of a call that was not opened here: its tickets that expire by then have run out. Others,
+    /// which nobody has shown yet, may be longer.
+    ran_out_at: u64,
 }
 
 impl Call {
+    fn is_dead(&self, ticket: &Ticket) -> bool {
+        ticket.expires_at <= self.ran_out_at || self.is_revoked(ticket.party, ticket.device)
+    }
+
     fn is_revoked(&self, party: u8, device: u8) -> bool {
         let mut scopes = self.revoked.iter();
         scopes.any(|scope| scope.covers(party, device))
     }
 
     fn has_ended(&self) -> bool {
-        self.revoked.contains(&Scope::Call)
+        self.revoked.contains(&Scope::Call) || self.until <= self.ran_out_at
     }
 
     fn extend(&mut self, until: u64, clock: WallClock) {
@@ -166,7 +173,7 @@ impl Calls {
     pub(crate) fn is_dead(&self, ticket: &Ticket) -> bool {
         let call = self.calls.get(&ticket.call);
         let is_open = call.is_some_and(|call| call.open);
-        call.is_some_and(|call| call.is_revoked(ticket.party, ticket.device))
+        call.is_some_and(|call| call.is_dead(ticket))
             || (ticket.expires_at <= self.floor && !is_open)
     }
 
@@ -212,6 +219,18 @@ impl Calls {
         if scope == Scope::Call && call.open {
             call.open = false;
             self.open -= 1;
+        }
+    }
+
+    /// All tickets of the call that are known have run out.
+    pub(crate) fn run_out(&mut self, id: CallId) {
+        if let Some(call) = self.calls.get_mut(&id) {
+            if call.open {
+                call.open = false;
+                self.open -= 1;
+                call.revoked.push(Scope::Call);
+            }
+            call.ran_out_at = call.until;
         }
     }
 

@@ -82,9 +82,19 @@ fn a_clock_that_leaps_and_comes_back_revives_nobody() {
 fn a_call_nobody_opened_ends_with_its_last_ticket_too() {
     let mut world = World::new();
     assert_eq!(try_ticket(&mut world, 1, &ticket(1, 0)), 200);
+    let longer = Ticket {
+        expires_at: START + 4 * 3600,
+        ..ticket(1, 2)
+    };
     leap(&mut world);
     assert_eq!(try_ticket(&mut world, 2, &ticket(1, 0)), 401);
     assert_eq!(try_ticket(&mut world, 3, &ticket(1, 1)), 401);
+    assert_eq!(
+        try_ticket(&mut world, 4, &longer),
+        200,
+        "it has not run out"
+    );
+    assert_eq!(try_ticket(&mut world, 5, &ticket(1, 0)), 401);
 }
 
 #[test]

@@ -32,7 +32,6 @@ pub const MAX_PARTIES: usize = 16;
 pub const MIN_TTL: u32 = 30;
 /// Longest time to live of a ticket, in seconds.
 pub const MAX_TTL: u32 = 86_400;
-const _: () = assert!(MAX_TTL as u64 <= vizard_proto::auth::ticket::LONGEST_SECS);
 
 /// What holds where a party did not say otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::{Relay, Timer};
 use crate::auth::ticket::CallId;
-use crate::contract::{AllocationId, EndReason, Scope};
+use crate::contract::{AllocationId, EndReason};
 use crate::time::{Timestamp, WallClock};
 
 /// After how many steps of work one call leaves the rest for the next: well below a millisecond.
@@ -69,7 +69,7 @@ impl Relay {
             return;
         };
         if until <= clock.unix_secs(now) {
-            self.calls.revoke(call, Scope::Call, until, clock);
+            self.calls.run_out(call);
             self.end_doomed(now, call);
             self.calls.forget(now, call, self.gate.realm());
         }

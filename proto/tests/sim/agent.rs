@@ -16,6 +16,8 @@ use crate::stage::line::compose;
 
 /// Longer ones would lose what lives for five minutes.
 const UPKEEP: Duration = Duration::from_secs(240);
+/// As aioice and werift do it, who renew channels and no permission.
+const UPKEEP_OF_CHANNELS: Duration = Duration::from_secs(500);
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const MOST_TRIES: u32 = 6;
 
@@ -49,6 +51,9 @@ pub(crate) enum State {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Habits {
     pub(crate) binds_channels: bool,
+    /// Asks for no permission, since each channel brings one; others renew all of theirs in one
+    /// request.
+    pub(crate) only_channels: bool,
     /// Asks for a mask address of IPv6.
     pub(crate) v6: bool,
     pub(crate) lifetime: u32,
@@ -136,7 +141,9 @@ impl Agent {
             bound: false,
         });
         if self.mask.is_some() {
-            self.queue.push_back(Ask::Permit(vec![mask]));
+            if !self.habits.only_channels {
+                self.queue.push_back(Ask::Permit(vec![mask]));
+            }
             self.bind(self.peers.len() - 1);
         }
     }
@@ -218,9 +225,15 @@ impl Agent {
     }
 
     fn keep_up(&mut self, now: Timestamp) {
-        self.upkeep_at = now + UPKEEP;
+        let only_channels = self.habits.only_channels;
+        self.upkeep_at = now
+            + if only_channels {
+                UPKEEP_OF_CHANNELS
+            } else {
+                UPKEEP
+            };
         self.queue.push_back(Ask::Refresh(self.habits.lifetime));
-        if !self.peers.is_empty() {
+        if !self.peers.is_empty() && !only_channels {
             let masks = self.peers.iter().map(|peer| peer.mask).collect();
             self.queue.push_back(Ask::Permit(masks));
         }

@@ -116,7 +116,10 @@ fn cast(dice: &mut Dice, length: Duration, quota: usize) -> Vec<Member> {
                 // What is left behind must be gone before the end.
                 member.habits.lifetime = 600;
                 // What is bound makes room for nobody.
-                member.habits.binds_channels &= dice.below(2) == 0;
+                if dice.below(2) == 0 {
+                    member.habits.binds_channels = false;
+                    member.habits.only_channels = false;
+                }
             }
             members.push(member);
         }
@@ -131,6 +134,7 @@ fn member(
     v6: bool,
 ) -> Member {
     let small = |number: usize| u8::try_from(number).expect("small");
+    let binds_channels = dice.below(4) != 0;
     let whole = length + CALM + Duration::from_secs(60);
     let expires = [whole / 3, whole, whole * 2][[0, 1, 1, 2][dice.below(4)]];
     let ticket = Ticket {
@@ -143,7 +147,8 @@ fn member(
         transport: [Transport::Udp, Transport::Udp, Transport::Tcp][dice.below(3)],
         at_v6: dice.below(4) == 0,
         habits: Habits {
-            binds_channels: dice.below(4) != 0,
+            binds_channels,
+            only_channels: binds_channels && dice.below(3) == 0,
             v6,
             lifetime: [600, 600, 3600, 60][dice.below(4)],
         },

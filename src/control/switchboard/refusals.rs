@@ -5,6 +5,9 @@ use crate::control::calls::AnswerError;
 use crate::control::policy::{self, Decision, Policy};
 use crate::control::problem::{Because, Kind, Problem};
 
+// The relay refuses tickets that nobody can have minted by then.
+const _: () = assert!(policy::MAX_TTL as u64 <= vizard_proto::auth::ticket::LONGEST_SECS);
+
 /// What the API says of `reasons`.
 pub(in crate::control) fn because<'a>(
     reasons: &[policy::Reason],
