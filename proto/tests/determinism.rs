@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use std::fmt::Write as _;
 
 use proptest::prelude::*;
-use stage::{House, Reaction, Script, Server, house, play, two_places};
+use stage::{House, Reaction, Script, Server, Twist, house, play, two_places};
 use vizard_proto::address::Client;
 use vizard_proto::contract::Output;
 use vizard_proto::time::Timestamp;
@@ -51,7 +51,13 @@ fn transcript(script: &Script, places: u64) -> String {
         house: House::new(config, script.house.gates),
         transcript: &transcript,
     };
-    play(script, &places[0], [&places[0], &places[1]], scribe);
+    play(
+        script,
+        &places[0],
+        [&places[0], &places[1]],
+        Twist::none(),
+        scribe,
+    );
     transcript.into_inner()
 }
 

@@ -6,6 +6,10 @@
 //! are byte for byte the same. So is everything that the control side is told, and everything sent
 //! to B itself but B's own address and nonce.
 //!
+//! Two more contrasts are played: B's lines of UDP are of TCP and the other way round, and what
+//! comes out is the same; and B is not there at all, and every answer to anybody else has the same
+//! code. (Mask addresses differ then, since B takes none; and B's silence is heard.)
+//!
 //! A script says what everybody does without naming B's addresses. A may guess them, though: it
 //! names B's true addresses of either run as peers. What B itself says about itself in its payload
 //! is the same in both runs by construction; nobody can mask that.
@@ -37,7 +41,7 @@ use leaks::{Leak, Leaky};
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, RngAlgorithm, TestError, TestRng, TestRunner};
 use stage::record::Reached;
-use stage::{House, Record, Script, Server, twice};
+use stage::{Contrast, House, Record, Script, Server, contrast};
 
 /// What one case is made of: the script's settings, B's places, and the steps.
 type Case = (u64, u64, Vec<u64>);
@@ -45,12 +49,50 @@ type Case = (u64, u64, Vec<u64>);
 type Judge = fn(&Record, &Record) -> Option<String>;
 
 #[test]
+fn nobody_learns_where_b_is() {
+    let reached = prove(Contrast::Places, 1, difference);
+    if let Some(reached) = reached {
+        assert_reached(&reached);
+    }
+}
+
+#[test]
+fn nobody_learns_how_b_is_connected() {
+    if let Some(reached) = prove(Contrast::Transports, 8, difference) {
+        for (what, code) in [
+            ("by table from b", 0),
+            ("by relay from b", 1),
+            ("by table to b", 0),
+            ("by relay to b", 1),
+        ] {
+            assert!(reached.count(what, code) > 0, "never reached: {what}");
+        }
+    }
+}
+
+#[test]
+fn nobody_learns_whether_b_is_there() {
+    if let Some(reached) = prove(Contrast::Presence, 8, Record::difference_of_codes) {
+        for (method, codes) in [
+            ("permission", [200, 403, 443, 508]),
+            ("channel", [200, 403, 443, 400]),
+        ] {
+            for code in codes {
+                let count = reached.count(method, code);
+                assert!(count > 0, "never reached: {method} {code}");
+            }
+        }
+    }
+}
+
+/// Plays many schedules, a part of the usual number, and panics where one tells two runs apart. What
+/// was reached, if they are so many that everything should have been.
 #[expect(
     clippy::disallowed_methods,
     reason = "the core has no threads, its test may"
 )]
-fn nobody_learns_where_b_is() {
-    let schedules = number("VIZARD_CASES", 10_000);
+fn prove(contrast: Contrast, part: u64, judge: Judge) -> Option<Reached> {
+    let schedules = number("VIZARD_CASES", 10_000) / part;
     let seed = number("VIZARD_SEED", 1);
     let workers =
         u64::try_from(thread::available_parallelism().map_or(1, usize::from)).expect("few");
@@ -59,7 +101,9 @@ fn nobody_learns_where_b_is() {
             let cases = schedules.div_ceil(workers);
             let shorten = 5_000;
             thread::spawn(move || {
-                search([seed + worker, cases, shorten], difference, |house| house)
+                search(contrast, [seed + worker, cases, shorten], judge, |house| {
+                    house
+                })
             })
         })
         .collect();
@@ -71,15 +115,16 @@ fn nobody_learns_where_b_is() {
         }
     }
     println!("{reached}");
-    if schedules >= 5_000 {
-        assert_reached(&reached);
-    }
+    (schedules * part >= 5_000).then_some(reached)
 }
 
 #[test]
 fn every_leak_is_found() {
     for leak in Leak::ALL {
-        let found = search([1, 400, 0], Record::leak, |house| Leaky::new(house, leak));
+        let (contrast, judge) = leak.shows_in();
+        let found = search(contrast, [1, 400, 0], judge, |house| {
+            Leaky::new(house, leak)
+        });
         let found = found.err().unwrap_or_default();
         assert!(found.contains("B's address showed"), "{leak:?}: {found}");
     }
@@ -88,6 +133,7 @@ fn every_leak_is_found() {
 /// Looks for a schedule that tells two runs apart: with this seed, this many cases, and this many
 /// tries to shorten what it finds.
 fn search<S: Server>(
+    contrast: Contrast,
     [seed, cases, shorten]: [u64; 3],
     judge: Judge,
     server: impl Fn(House) -> S,
@@ -106,7 +152,7 @@ fn search<S: Server>(
     let total = RefCell::new(Reached::default());
     let steps = proptest::collection::vec(any::<u64>(), 4..40);
     let outcome = runner.run(&(any::<u64>(), any::<u64>(), steps), |case| {
-        let reached = compare(&case, judge, &server).map_err(TestCaseError::fail)?;
+        let reached = compare(contrast, &case, judge, &server).map_err(TestCaseError::fail)?;
         total.borrow_mut().add(&reached);
         Ok(())
     });
@@ -122,13 +168,14 @@ fn search<S: Server>(
 
 /// Plays the case twice.
 fn compare<S: Server>(
+    kind: Contrast,
     case: &Case,
     judge: Judge,
     server: impl Fn(House) -> S,
 ) -> Result<Reached, String> {
     let (head, places, steps) = case;
     let script = Script::read(*head, steps);
-    let [one, two] = twice(&script, *places, server);
+    let [one, two] = contrast(kind, &script, *places, server);
     match judge(&one, &two) {
         Some(difference) => Err(format!("B's address showed.\n{difference}")),
         None => Ok(one.reached),

@@ -9,10 +9,11 @@ use vizard_proto::contract::DropReason;
 use vizard_proto::stun::{AttributeType, Class, Message, Method, TransactionId, Writer};
 use vizard_proto::time::Timestamp;
 
+use crate::Judge;
 use crate::kit::{self, Phone};
 use crate::stage::line::compose;
 use crate::stage::places::tuple;
-use crate::stage::{House, Reaction, Server};
+use crate::stage::{Contrast, House, Reaction, Record, Server};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Leak {
@@ -32,10 +33,20 @@ pub(crate) enum Leak {
     LateByPort,
     /// Transaction ids are made of the sender's address.
     TransactionByAddress,
+    /// XOR-MAPPED-ADDRESS has the family of the client's own address, which clients pass on.
+    MappedByFamily,
+    /// What does not fit the path of a receiver on IPv6 is lost.
+    LosesByReceiversFamily,
+    /// Large packets to streams are lost.
+    LosesByTransport,
+    /// A permission is had only for the IP address of somebody who is there.
+    PermissionByPresence,
+    /// A channel is had only to the exact address of somebody who is there.
+    ChannelByPresence,
 }
 
 impl Leak {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::DataNamesSender,
         Self::AnswerNamesPeer,
         Self::MaskByAddress,
@@ -44,7 +55,27 @@ impl Leak {
         Self::SharedBudget,
         Self::LateByPort,
         Self::TransactionByAddress,
+        Self::MappedByFamily,
+        Self::LosesByReceiversFamily,
+        Self::LosesByTransport,
+        Self::PermissionByPresence,
+        Self::ChannelByPresence,
     ];
+
+    /// What must differ between two runs so that it shows, and who can see it. What B is told of
+    /// itself B's own client passes on, and what B is not sent the other party can find out.
+    pub(crate) fn shows_in(self) -> (Contrast, Judge) {
+        match self {
+            Self::MappedByFamily | Self::LosesByReceiversFamily => {
+                (Contrast::Places, Record::divergence)
+            }
+            Self::LosesByTransport => (Contrast::Transports, Record::divergence),
+            Self::PermissionByPresence | Self::ChannelByPresence => {
+                (Contrast::Presence, Record::difference_of_codes)
+            }
+            _ => (Contrast::Places, Record::leak),
+        }
+    }
 }
 
 pub(crate) struct Leaky {
@@ -77,6 +108,22 @@ impl Leaky {
                 if from.tuple.remote.is_ipv6() && wire.len() > 1000 =>
             {
                 Reaction::Dropped(DropReason::NoRoom)
+            }
+            (Leak::LosesByReceiversFamily, Reaction::Arrives(to, wire, _))
+                if to.tuple.remote.is_ipv6() && wire.len() > 1300 =>
+            {
+                Reaction::Dropped(DropReason::NoRoom)
+            }
+            (Leak::LosesByTransport, Reaction::Arrives(to, wire, _))
+                if to.tuple.transport.is_stream() && wire.len() > 2044 =>
+            {
+                Reaction::Dropped(DropReason::NoRoom)
+            }
+            (Leak::MappedByFamily, Reaction::Answer(answer)) => {
+                Reaction::Answer(map_by_family(from, &answer).unwrap_or(answer))
+            }
+            (Leak::PermissionByPresence | Leak::ChannelByPresence, Reaction::Answer(answer)) => {
+                Reaction::Answer(self.miss(bytes, &answer).unwrap_or(answer))
             }
             (Leak::LateByPort, Reaction::Arrives(to, wire, _))
                 if from.tuple.remote.port().is_multiple_of(2) =>
@@ -133,6 +180,27 @@ impl Leaky {
             }
             _ => None,
         }
+    }
+
+    /// 403 where nobody is at the peer's address.
+    fn miss(&self, request: &[u8], answer: &[u8]) -> Option<Vec<u8>> {
+        let (request, answer) = (Message::parse(request).ok()?, Message::parse(answer).ok()?);
+        let peer = request.xor_peer_address().ok()??;
+        let by_channel = self.leak == Leak::ChannelByPresence;
+        let method = if by_channel {
+            Method::CHANNEL_BIND
+        } else {
+            Method::CREATE_PERMISSION
+        };
+        let mut there = self.owners.keys();
+        let held = there.any(|mask| mask.ip() == peer.ip() && !(by_channel && *mask != peer));
+        if held || answer.class() != Class::Success || request.method() != method {
+            return None;
+        }
+        let id = request.transaction_id();
+        Some(compose(Class::Error, method, id, |writer| {
+            writer.error_code(403);
+        }))
     }
 
     fn ration(&mut self, from: &Client, answer: Vec<u8>) -> Reaction {
@@ -209,6 +277,28 @@ impl Server for Leaky {
     fn late(&mut self) -> Vec<(Client, Vec<u8>)> {
         std::mem::take(&mut self.late)
     }
+}
+
+/// The same answer to Allocate, for a masked client on IPv6 with another documentation address.
+fn map_by_family(from: &Client, answer: &[u8]) -> Option<Vec<u8>> {
+    let answer = Message::parse(answer).ok()?;
+    let (mask, told) = (
+        answer.xor_relayed_address().ok()??,
+        answer.xor_mapped_address().ok()??,
+    );
+    if told == from.tuple.remote {
+        return None;
+    }
+    let mapped = if from.tuple.remote.is_ipv6() {
+        SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 9))
+    } else {
+        SocketAddr::from(([192, 0, 2, 1], 9))
+    };
+    let (method, id) = (answer.method(), answer.transaction_id());
+    Some(compose(Class::Success, method, id, |writer| {
+        writer.xor_address(AttributeType::XOR_RELAYED_ADDRESS, mask);
+        writer.xor_address(AttributeType::XOR_MAPPED_ADDRESS, mapped);
+    }))
 }
 
 fn last_byte(ip: IpAddr) -> u8 {

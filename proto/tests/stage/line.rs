@@ -226,7 +226,7 @@ pub fn compose(
     transaction: TransactionId,
     attributes: impl FnOnce(&mut Writer<'_>),
 ) -> Vec<u8> {
-    let mut bytes = vec![0; 2048];
+    let mut bytes = vec![0; 8192];
     let mut writer = Writer::new(&mut bytes, class, method, transaction);
     attributes(&mut writer);
     let len = writer.finish().expect("it fits");

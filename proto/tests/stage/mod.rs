@@ -12,6 +12,7 @@
 
 pub mod cast;
 pub mod control;
+pub mod gist;
 pub mod house;
 pub mod line;
 pub mod places;
@@ -26,18 +27,93 @@ pub use player::play;
 pub use record::Record;
 pub use script::Script;
 
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
 use places::Dice;
+use vizard_proto::address::Transport;
 use vizard_proto::config::Config;
+
+/// In what the two runs of a script differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contrast {
+    /// B's addresses and their families.
+    Places,
+    /// Whether B's lines are of UDP or TCP.
+    Transports,
+    /// Whether B is there at all.
+    Presence,
+}
 
 /// Plays the script twice, with B at different places, which `seed` chooses.
 pub fn twice<S: Server>(script: &Script, seed: u64, server: impl Fn(House) -> S) -> [Record; 2] {
+    contrast(Contrast::Places, script, seed, server)
+}
+
+/// Plays the script twice.
+pub fn contrast<S: Server>(
+    contrast: Contrast,
+    script: &Script,
+    seed: u64,
+    server: impl Fn(House) -> S,
+) -> [Record; 2] {
+    let mut script = script.clone();
+    if contrast != Contrast::Places {
+        // Who shares these with B can notice that B is there, or needs no answer of the budget.
+        script.house.tight_budget = false;
+        script.house.few_allocations = false;
+    }
     let config = house::config(script.house);
-    let places = two_places(seed, script, &config);
-    let guesses = [&places[0], &places[1]];
-    guesses.map(|here| {
+    let [one, two] = two_places(seed, &script, &config);
+    let guesses = [&one, &two];
+    let run = |here, second, named| {
         let house = House::new(config.clone(), script.house.gates);
-        play(script, here, guesses, server(house))
-    })
+        let twist = Twist {
+            contrast,
+            second,
+            named,
+        };
+        play(&script, here, guesses, twist, server(house))
+    };
+    let other = if contrast == Contrast::Places {
+        &two
+    } else {
+        &one
+    };
+    let (first, named) = run(&one, false, VecDeque::new());
+    let (second, _) = run(other, true, named);
+    [first, second]
+}
+
+/// How one run differs from the other besides B's places.
+pub struct Twist {
+    pub contrast: Contrast,
+    pub second: bool,
+    /// Whom everybody but B named in the first run, for the second: what is asked for must be the
+    /// same, though mask addresses differ where B takes none.
+    pub named: VecDeque<SocketAddr>,
+}
+
+impl Twist {
+    pub fn none() -> Self {
+        Self {
+            contrast: Contrast::Places,
+            second: false,
+            named: VecDeque::new(),
+        }
+    }
+
+    pub fn is_without_b(&self) -> bool {
+        self.second && self.contrast == Contrast::Presence
+    }
+
+    pub fn transport(&self, honest: Transport) -> Transport {
+        match (self.second && self.contrast == Contrast::Transports, honest) {
+            (false, same) => same,
+            (true, Transport::Udp) => Transport::Tcp,
+            (true, Transport::Tcp) => Transport::Udp,
+        }
+    }
 }
 
 /// Where B is in either run. With gates of their own, workers divide the budget of B's prefix

@@ -1,33 +1,40 @@
 //! Plays a script before a server.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use vizard_proto::address::Client;
-use vizard_proto::contract::{EndReason, Event, Output};
+use vizard_proto::address::{Client, FiveTuple, Transport};
+use vizard_proto::contract::{Event, Output};
 use vizard_proto::stun::{AttributeType, Message, Method};
 use vizard_proto::time::Timestamp;
 
 use super::cast::{LINES, Who};
+use super::gist::{ended, gist, method_name, payload, without_padding};
 use super::house::{Path, Reaction, Server};
 use super::line::Line;
 use super::places::{Places, tuple};
 use super::record::{Entry, Record, Seen};
 use super::requests::{CHANNELS, put};
 use super::script::{Manner, Peer, Request, Script, Spot, Step};
+use super::{Contrast, Twist};
 use crate::kit;
 
-/// Plays `script` with B at `places`; `guesses` are what A takes B's addresses for.
+/// Plays `script` with B at `places`; `guesses` are what A takes B's addresses for. Besides what
+/// came of it, whom everybody but B has named.
 pub fn play(
     script: &Script,
     places: &Places,
     guesses: [&Places; 2],
+    twist: Twist,
     server: impl Server,
-) -> Record {
+) -> (Record, VecDeque<SocketAddr>) {
     let mut player = Player {
         server,
         places,
         guesses,
+        twist,
+        named: VecDeque::new(),
         now: Timestamp::from_secs(10),
         lines: (0..LINES).map(Line::new).collect(),
         record: Record::default(),
@@ -43,13 +50,15 @@ pub fn play(
         player.step += 1;
         player.take(step);
     }
-    player.record
+    (player.record, player.named)
 }
 
 pub(super) struct Player<'p, S> {
     pub(super) server: S,
     places: &'p Places,
     guesses: [&'p Places; 2],
+    twist: Twist,
+    named: VecDeque<SocketAddr>,
     pub(super) now: Timestamp,
     pub(super) lines: Vec<Line>,
     pub(super) record: Record,
@@ -110,6 +119,7 @@ impl<S: Server> Player<'_, S> {
                 self.exchange(*line, &bytes);
             }
             Step::Move(line, spot) => self.move_to(*line, *spot),
+            Step::Sweep(line, start) => self.sweep(*line, *start),
             Step::Spread(line) => self.spread(*line),
             Step::Disconnect(line) => self.disconnect(*line),
             Step::Dial(one, other, level) => self.dial(*one, *other, *level),
@@ -130,7 +140,10 @@ impl<S: Server> Player<'_, S> {
         for output in outputs {
             if let Output::Disconnect(client) = output {
                 self.record.reached.note("cut off", 0);
-                self.see_packet(&client, b"closed".to_vec());
+                // Only a connection of B's can be closed.
+                if self.twist.contrast != Contrast::Transports {
+                    self.see_packet(&client, b"closed".to_vec());
+                }
             }
             let Output::Event(event) = output else {
                 continue;
@@ -155,16 +168,28 @@ impl<S: Server> Player<'_, S> {
     }
 
     fn see_packet(&mut self, to: &Client, bytes: Vec<u8>) {
-        self.see(match self.places.name(&to.tuple) {
-            Some(name) => Seen::ToB(name, bytes),
+        self.see(match self.name(&to.tuple) {
+            Some(name) => Seen::ToB(name, without_padding(bytes)),
             None => Seen::Packet(to.tuple, bytes),
         });
+    }
+
+    /// Which of B's sockets this is, by the transport of the first run.
+    fn name(&self, tuple: &FiveTuple) -> Option<(Spot, Transport)> {
+        let (spot, transport) = self.places.name(tuple)?;
+        Some((spot, self.twist.transport(transport)))
+    }
+
+    /// Whether the line is B's, who is not there in this run.
+    fn is_absent(&self, line: usize) -> bool {
+        self.twist.is_without_b() && self.lines[line].is_b()
     }
 
     fn client(&self, line: usize) -> Client {
         let line = &self.lines[line];
         let transport = line.part.transport;
         if line.is_b() {
+            let transport = self.twist.transport(transport);
             self.places.client(line.spot, transport)
         } else {
             Client {
@@ -176,13 +201,16 @@ impl<S: Server> Player<'_, S> {
 
     /// Sends a packet and writes down what came of it; the answer, if it was answered.
     fn exchange(&mut self, line: usize, bytes: &[u8]) -> Option<Vec<u8>> {
+        if self.is_absent(line) {
+            return None;
+        }
         self.lines[line].last = bytes.to_vec();
         let client = self.client(line);
         match self.server.packet(self.now, client, bytes) {
             Reaction::Answer(answer) => {
-                self.note_answer(&answer);
-                let seen = match self.places.name(&client.tuple) {
-                    Some(name) => Seen::ToB(name, gist(&answer)),
+                self.note_answer(line, &answer);
+                let seen = match self.name(&client.tuple) {
+                    Some(name) => Seen::ToB(name, gist(&answer, client.tuple.remote)),
                     None => Seen::Packet(client.tuple, answer.clone()),
                 };
                 self.see(seen);
@@ -200,10 +228,13 @@ impl<S: Server> Player<'_, S> {
         None
     }
 
-    fn note_answer(&mut self, answer: &[u8]) {
+    fn note_answer(&mut self, line: usize, answer: &[u8]) {
         let message = Message::parse(answer).expect("a well-formed answer");
-        let method = method_name(message.method());
-        self.record.reached.note(method, kit::code(answer));
+        let (method, code) = (method_name(message.method()), kit::code(answer));
+        self.record.reached.note(method, code);
+        if !self.lines[line].is_b() {
+            self.record.codes.push((self.step, line, method, code));
+        }
         if message.has(AttributeType::ADDRESS_ERROR_CODE) {
             self.record.reached.note("address error", 0);
         }
@@ -224,6 +255,9 @@ impl<S: Server> Player<'_, S> {
     }
 
     fn ask(&mut self, line: usize, manner: Manner, request: &Request) -> Option<u16> {
+        if self.is_absent(line) {
+            return None;
+        }
         if manner == Manner::Plain
             && matches!(request, Request::Permit(_) | Request::Bind(..))
             && !self.lines[line].has_allocation()
@@ -257,7 +291,7 @@ impl<S: Server> Player<'_, S> {
     }
 
     fn keep_books(&mut self, line: usize, request: &Request) {
-        let peers = self.named(request);
+        let peers = self.named(line, request);
         let line = &mut self.lines[line];
         for peer in peers {
             if !line.permitted.contains(&peer) {
@@ -278,10 +312,11 @@ impl<S: Server> Player<'_, S> {
 
     fn compose(&mut self, line: usize, manner: Manner, request: &Request) -> Vec<u8> {
         let other = match manner {
-            Manner::Borrowed(other) => self.lines[other].part,
+            // Whoever has B's ticket is B.
+            Manner::Borrowed(other) if self.may_borrow(other) => self.lines[other].part,
             _ => self.lines[line].part,
         };
-        let peers = self.named(request);
+        let peers = self.named(line, request);
         let method = match request {
             Request::Allocate(_) => Method::ALLOCATE,
             Request::Refresh(..) => Method::REFRESH,
@@ -296,16 +331,31 @@ impl<S: Server> Player<'_, S> {
         })
     }
 
-    fn named(&mut self, request: &Request) -> Vec<SocketAddr> {
+    fn may_borrow(&self, other: usize) -> bool {
+        self.twist.contrast != Contrast::Presence || !self.lines[other].is_b()
+    }
+
+    fn named(&mut self, line: usize, request: &Request) -> Vec<SocketAddr> {
         match request {
-            Request::Permit(peers) => peers.iter().map(|peer| self.peer(*peer)).collect(),
-            Request::Bind(_, peer) => vec![self.peer(*peer)],
+            Request::Permit(peers) => peers.iter().map(|peer| self.peer(line, *peer)).collect(),
+            Request::Bind(_, peer) => vec![self.peer(line, *peer)],
             _ => Vec::new(),
         }
     }
 
-    /// The address behind a name. The same in every run, unless the server tells masks differently.
-    fn peer(&mut self, peer: Peer) -> SocketAddr {
+    /// The address behind a name, as it was in the first run.
+    fn peer(&mut self, line: usize, peer: Peer) -> SocketAddr {
+        let address = self.look_up(peer);
+        if self.twist.contrast != Contrast::Presence || self.lines[line].is_b() {
+            return address;
+        }
+        let address = self.twist.named.pop_front().unwrap_or(address);
+        self.named.push_back(address);
+        address
+    }
+
+    /// The same in every run, unless the server tells masks differently.
+    fn look_up(&mut self, peer: Peer) -> SocketAddr {
         match peer {
             Peer::Mask(line, second, other_port) => {
                 let [v4, v6] = self.lines[line].masks;
@@ -330,9 +380,11 @@ impl<S: Server> Player<'_, S> {
 
     /// The next line from `start` on that is fit, or else that one.
     fn from(&self, start: usize, fit: impl Fn(&Line) -> bool) -> usize {
+        let chosen =
+            |line: &Line| fit(line) && (self.twist.contrast != Contrast::Presence || !line.is_b());
         (start..start + LINES)
             .map(|line| line % LINES)
-            .find(|line| fit(&self.lines[*line]))
+            .find(|line| chosen(&self.lines[*line]))
             .unwrap_or(start)
     }
 
@@ -347,7 +399,10 @@ impl<S: Server> Player<'_, S> {
     }
 
     fn send(&mut self, line: usize, peer: Peer, len: usize) {
-        let peer = self.peer(peer);
+        if self.is_absent(line) {
+            return;
+        }
+        let peer = self.peer(line, peer);
         self.send_to(line, peer, len);
     }
 
@@ -366,7 +421,7 @@ impl<S: Server> Player<'_, S> {
             bound[which % bound.len()]
         };
         let mut bytes = kit::channel_data(number, &payload(line, len));
-        if self.lines[line].part.transport.is_stream() {
+        if self.client(line).tuple.transport.is_stream() {
             bytes.resize(bytes.len().next_multiple_of(4), 0);
         }
         self.exchange(line, &bytes);
@@ -397,6 +452,16 @@ impl<S: Server> Player<'_, S> {
         }
     }
 
+    fn sweep(&mut self, line: usize, start: u16) {
+        let pool = (start..start.saturating_add(8)).map(Peer::Pool);
+        let parties = (0..LINES).map(|other| Peer::Mask(other, false, !start.is_multiple_of(512)));
+        for (peer, number) in parties.zip((0..4).cycle()) {
+            self.ask(line, Manner::Plain, &Request::Permit(vec![peer]));
+            self.ask(line, Manner::Plain, &Request::Bind(number, peer));
+        }
+        self.ask(line, Manner::Plain, &Request::Permit(pool.collect()));
+    }
+
     fn disconnect(&mut self, line: usize) {
         if !self.lines[line].part.transport.is_stream() {
             return;
@@ -424,53 +489,5 @@ impl<S: Server> Player<'_, S> {
                 self.ask(line, Manner::Plain, &Request::Bind(number, mask));
             }
         }
-    }
-}
-
-/// What a line says. It does not know where it is, so it cannot say so.
-fn payload(line: usize, len: usize) -> Vec<u8> {
-    (0..len)
-        .map(|index| u8::try_from((index + line) % 251).expect("below 256"))
-        .collect()
-}
-
-/// What an answer to B says apart from B's own address and nonce.
-fn gist(answer: &[u8]) -> Vec<u8> {
-    let message = Message::parse(answer).expect("a well-formed answer");
-    let mut gist = kit::code(answer).to_be_bytes().to_vec();
-    let own = [
-        AttributeType::XOR_MAPPED_ADDRESS,
-        AttributeType::NONCE,
-        AttributeType::MESSAGE_INTEGRITY,
-        AttributeType::MESSAGE_INTEGRITY_SHA256,
-    ];
-    for (kind, value) in message.attributes() {
-        gist.extend(kind.0.to_be_bytes());
-        if !own.contains(&kind) {
-            gist.extend(value);
-        }
-    }
-    gist
-}
-
-fn method_name(method: Method) -> &'static str {
-    match method {
-        Method::BINDING => "binding",
-        Method::ALLOCATE => "allocate",
-        Method::REFRESH => "refresh",
-        Method::CREATE_PERMISSION => "permission",
-        Method::CHANNEL_BIND => "channel",
-        _ => "another method",
-    }
-}
-
-fn ended(reason: EndReason) -> &'static str {
-    match reason {
-        EndReason::Deleted => "deleted",
-        EndReason::Expired => "expired",
-        EndReason::TicketExpired => "ticket expired",
-        EndReason::Revoked => "revoked",
-        EndReason::Evicted => "evicted",
-        EndReason::Disconnected => "disconnected",
     }
 }

@@ -35,6 +35,8 @@ pub enum Seen {
 #[derive(Default)]
 pub struct Record {
     pub entries: Vec<Entry>,
+    /// What each request of anybody but B was answered: step, line, method, code.
+    pub codes: Vec<(usize, usize, &'static str, u16)>,
     pub reached: Reached,
 }
 
@@ -49,6 +51,17 @@ impl Record {
     /// How the other record differs for anybody but B.
     pub fn leak(&self, other: &Self) -> Option<String> {
         difference(self.of_others(), other.of_others())
+    }
+
+    /// How anybody but B was answered otherwise.
+    pub fn difference_of_codes(&self, other: &Self) -> Option<String> {
+        let differ = |(one, two): &(&(_, _, _, _), &(_, _, _, _))| one != two;
+        let pair = self.codes.iter().zip(&other.codes).find(differ);
+        match pair {
+            Some((one, two)) => Some(format!("one run: {one:?}\nthe other: {two:?}")),
+            None if self.codes.len() == other.codes.len() => None,
+            None => Some("one run has more answers".into()),
+        }
     }
 
     /// How it differs in anything.

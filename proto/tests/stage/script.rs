@@ -59,6 +59,9 @@ pub enum Step {
     Binding(usize),
     /// A new address for the line, with what was bound to the old one left behind.
     Move(usize, Spot),
+    /// Permissions and a channel for one address of the pool after the other, the line's own and
+    /// its neighbours' among them.
+    Sweep(usize, u16),
     /// As many allocations as there are ports.
     Spread(usize),
     Disconnect(usize),
@@ -190,7 +193,8 @@ impl Step {
         match kind {
             0..=8 => Self::Pass(reader.duration()),
             9 => Self::Drift(reader.duration()),
-            10..=38 => Self::Ask(line, Manner::read(reader), Request::read(reader)),
+            10 | 11 => Self::Sweep(line, u16::from(reader.below(255)) << 8),
+            12..=38 => Self::Ask(line, Manner::read(reader), Request::read(reader)),
             39..=42 => Self::Again(line, reader.flag()),
             43..=48 => Self::Send(line, Peer::read(reader), reader.len()),
             49..=58 => Self::Channel(line, reader.below(8), reader.len()),
@@ -323,7 +327,7 @@ impl Reader {
     }
 
     fn len(&mut self) -> usize {
-        [3, 0, 1, 4, 160, 1200][self.index(6)]
+        [3, 0, 1, 4, 160, 1200, 1400, 2236, 4000][self.index(9)]
     }
 
     fn duration(&mut self) -> Duration {
