@@ -39,6 +39,8 @@ pub(crate) struct Allocation {
     /// Ordered by their IP addresses.
     pub(crate) permissions: Vec<Permission>,
     pub(crate) channels: Vec<Channel>,
+    /// Whether its client may take it along, and how often it did.
+    pub(crate) mobility: Option<Mobility>,
     /// When its client last asked for something and was not refused.
     pub(crate) used_at: Timestamp,
     /// Where this allocation stands in the relay's timers.
@@ -47,6 +49,14 @@ pub(crate) struct Allocation {
     pub(crate) indications: u64,
     /// Rate limit of what goes through the relay itself; the hands keep their own.
     pub(crate) bucket: Bucket,
+}
+
+/// The moves of an allocation (RFC 8016).
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Mobility {
+    pub(crate) moves: u64,
+    /// Of the last move, so that a retransmission gets the same answer.
+    pub(crate) transaction: TransactionId,
 }
 
 /// An allocation's mask addresses: one, or one of each family.

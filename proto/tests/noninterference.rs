@@ -195,7 +195,7 @@ fn assert_reached(reached: &Reached) {
             "allocate",
             &[200, 400, 401, 420, 437, 438, 440, 442, 486, 508],
         ),
-        ("refresh", &[200, 400, 401, 420, 437, 438, 441, 443]),
+        ("refresh", &[200, 400, 401, 405, 420, 437, 438, 441, 443]),
         (
             "permission",
             &[200, 400, 401, 403, 420, 437, 438, 441, 443, 508],
@@ -239,9 +239,15 @@ fn assert_reached(reached: &Reached) {
         "other families",
         "clock set",
         "move",
+        "roam",
     ];
     let ways = ways.map(|way| (way, 0));
-    let indications = [("by relay from b", 1), ("by relay to b", 1), ("move", 1)];
+    let indications = [
+        ("by relay from b", 1),
+        ("by relay to b", 1),
+        ("move", 1),
+        ("roam", 1),
+    ];
     let answers = answers
         .iter()
         .flat_map(|(method, codes)| codes.iter().map(|code| (*method, *code)));

@@ -277,8 +277,8 @@ fn answers(metrics: &Metrics) -> HashMap<(u16, u16), Counter> {
         (Method::CREATE_PERMISSION, "create_permission"),
         (Method::CHANNEL_BIND, "channel_bind"),
     ];
-    const CODES: [u16; 13] = [
-        0, 400, 401, 403, 420, 437, 438, 440, 441, 442, 443, 486, 508,
+    const CODES: [u16; 14] = [
+        0, 400, 401, 403, 405, 420, 437, 438, 440, 441, 442, 443, 486, 508,
     ];
     let mut counters = HashMap::new();
     for (method, label) in METHODS {

@@ -2,6 +2,7 @@
 
 mod keys;
 pub mod login;
+pub mod mobility;
 pub mod nonce;
 pub mod ticket;
 

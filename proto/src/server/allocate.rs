@@ -7,7 +7,7 @@ use core::time::Duration;
 use super::answer::Success;
 use super::{ErrorCode, Relay};
 use crate::address::{Client, Family};
-use crate::allocation::{Allocation, DEFAULT_LIFETIME, Masks};
+use crate::allocation::{Allocation, DEFAULT_LIFETIME, Masks, Mobility};
 use crate::auth::login::Login;
 use crate::auth::ticket::{CallId, Ticket};
 use crate::contract::{AllocationId, EndReason, Event, Output};
@@ -25,6 +25,7 @@ struct Wish {
     additional: Option<Family>,
     even_port: bool,
     lifetime: Option<Duration>,
+    mobility: bool,
 }
 
 impl Relay {
@@ -48,7 +49,7 @@ impl Relay {
             .allocations
             .get(&id)
             .ok_or(ErrorCode::INSUFFICIENT_CAPACITY)?;
-        Ok(self.allocated(allocation))
+        Ok(self.allocated(id, allocation))
     }
 
     /// An Allocate on a 5-tuple in use: a retransmission is answered as the first one was.
@@ -63,7 +64,7 @@ impl Relay {
                 if allocation.transaction == message.transaction_id()
                     && allocation.ticket == login.ticket =>
             {
-                Ok(self.allocated(allocation))
+                Ok(self.allocated(id, allocation))
             }
             _ => Err(ErrorCode::ALLOCATION_MISMATCH),
         }
@@ -121,6 +122,10 @@ impl Relay {
             ticket_ends_at,
             permissions: Vec::new(),
             channels: Vec::new(),
+            mobility: wish.mobility.then_some(Mobility {
+                moves: 0,
+                transaction: message.transaction_id(),
+            }),
             used_at: now,
             deadline: Timestamp::NEVER,
             indications: 0,
@@ -179,12 +184,13 @@ impl Relay {
         wanted.min(longest).min(left)
     }
 
-    fn allocated(&self, allocation: &Allocation) -> Success {
+    fn allocated(&self, id: AllocationId, allocation: &Allocation) -> Success {
         Success {
             relayed: [allocation.masks.v4, allocation.masks.v6],
             mapped: Some(self.mapped_address(allocation)),
             lifetime: Some(allocation.granted),
             refused_family: allocation.refused_family,
+            mobility: self.mobility_ticket(id, allocation),
         }
     }
 
@@ -228,6 +234,11 @@ impl Wish {
             // A second port next to the first means nothing behind a mask.
             return Err(ErrorCode::INSUFFICIENT_CAPACITY);
         }
+        let mobility = match message.find(AttributeType::MOBILITY_TICKET) {
+            Some([]) => true,
+            Some(_) => return Err(ErrorCode::BAD_REQUEST),
+            None => false,
+        };
         Ok(Self {
             family: family.unwrap_or(Family::V4),
             additional,
@@ -235,6 +246,7 @@ impl Wish {
             lifetime: message
                 .lifetime()?
                 .map(|secs| Duration::from_secs(u64::from(secs))),
+            mobility,
         })
     }
 }

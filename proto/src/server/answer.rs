@@ -6,6 +6,7 @@ use core::time::Duration;
 use super::ErrorCode;
 use crate::address::Family;
 use crate::auth::login::Login;
+use crate::auth::mobility;
 use crate::contract::{DropReason, Verdict};
 use crate::stun::{AttributeType, Class, Message, Writer};
 
@@ -17,6 +18,8 @@ pub(super) struct Success {
     pub(super) lifetime: Option<Duration>,
     /// The additional family that could not be served (ADDRESS-ERROR-CODE).
     pub(super) refused_family: Option<Family>,
+    /// MOBILITY-TICKET.
+    pub(super) mobility: Option<[u8; mobility::LEN]>,
 }
 
 /// The answer to one request.
@@ -62,6 +65,9 @@ impl<'a> Answer<'a> {
         }
         if let Some(family) = success.refused_family {
             writer.bytes(AttributeType::ADDRESS_ERROR_CODE, &address_error(family));
+        }
+        if let Some(ticket) = success.mobility {
+            writer.bytes(AttributeType::MOBILITY_TICKET, &ticket);
         }
         self.sign(writer)
     }

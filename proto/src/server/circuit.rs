@@ -81,6 +81,23 @@ impl Relay {
         }
     }
 
+    /// Takes out every entry of an allocation that is about to leave its 5-tuple.
+    pub(super) fn drop_own_entries(&mut self, id: AllocationId) {
+        let channels = self
+            .allocations
+            .get(&id)
+            .map_or(0, |allocation| allocation.channels.len());
+        for index in 0..channels {
+            let held = self.allocations.get(&id).is_some_and(|allocation| {
+                let channel = allocation.channels.get(index);
+                channel.is_some_and(|channel| channel.forward.is_some())
+            });
+            if held {
+                self.set_forward(id, index, None);
+            }
+        }
+    }
+
     /// Takes out the entries that lead to `dropped`, a mask address that `last_owner` has just
     /// lost. Only whoever it had consented to can have one.
     pub(super) fn cut_circuits_to(&mut self, dropped: SocketAddr, last_owner: &Allocation) {

@@ -8,6 +8,7 @@ mod create_permission;
 mod expiry;
 mod refresh;
 mod relaying;
+mod roaming;
 mod snapshot;
 
 pub use snapshot::SnapshotError;
@@ -19,6 +20,7 @@ use core::net::SocketAddr;
 use crate::address::{Client, FiveTuple};
 use crate::allocation::Allocation;
 use crate::auth::login::{Claims, Login, Refusal};
+use crate::auth::mobility::MobilityKey;
 use crate::auth::ticket::{CallId, Ticket};
 use crate::calls::{Calls, Opened};
 use crate::channel_data::{self, Kind};
@@ -43,6 +45,7 @@ pub struct Relay {
     allocations: Map<AllocationId, Allocation>,
     by_tuple: Map<FiveTuple, AllocationId>,
     masks: MaskPool,
+    mobility: MobilityKey,
     calls: Calls,
     timers: BTreeSet<(Timestamp, Timer)>,
     /// Work since the last input came: allocations ended, pairs looked at.
@@ -66,6 +69,7 @@ struct ErrorCode(u16);
 impl ErrorCode {
     const BAD_REQUEST: Self = Self(400);
     const FORBIDDEN: Self = Self(403);
+    const MOBILITY_FORBIDDEN: Self = Self(405);
     const ALLOCATION_MISMATCH: Self = Self(437);
     const FAMILY_NOT_SUPPORTED: Self = Self(440);
     const WRONG_CREDENTIALS: Self = Self(441);
@@ -91,6 +95,7 @@ impl Relay {
             allocations: Map::with_hasher(hash::state(seed, "allocations")),
             by_tuple: Map::with_hasher(hash::state(seed, "tuples")),
             masks: MaskPool::new(&config.masking, seed),
+            mobility: MobilityKey::new(&config.nonce_secret),
             calls: Calls::new(seed),
             timers: BTreeSet::new(),
             steps: 0,

@@ -4,11 +4,12 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::answer::Success;
+use super::roaming::Roaming;
 use super::{ErrorCode, Relay};
 use crate::address::{Client, Family};
 use crate::auth::login::Login;
 use crate::contract::{AllocationId, EndReason};
-use crate::stun::Message;
+use crate::stun::{AttributeType, Message};
 use crate::time::Timestamp;
 
 impl Relay {
@@ -19,12 +20,18 @@ impl Relay {
         message: &Message<'_>,
         login: &Login,
     ) -> Result<Success, ErrorCode> {
-        let id = self.allocation_of(from, login)?;
+        let (id, roaming) = match message.find(AttributeType::MOBILITY_TICKET) {
+            Some(ticket) => self.roaming(from, ticket, message, login)?,
+            None => (self.allocation_of(from, login)?, Roaming::No),
+        };
         let family = message.requested_address_family()?;
         self.check_family(id, family)?;
         let wanted = message
             .lifetime()?
             .map(|secs| Duration::from_secs(u64::from(secs)));
+        if roaming == Roaming::Yes {
+            self.move_to(now, id, from, message.transaction_id());
+        }
         if wanted == Some(Duration::ZERO) {
             self.delete(now, id, family);
             return Ok(Success {
@@ -38,8 +45,14 @@ impl Relay {
             allocation.expires_at = now + lifetime;
         }
         self.watch(id);
+        let mobility = if message.has(AttributeType::MOBILITY_TICKET) {
+            self.mobility_ticket(id, self.living(id)?)
+        } else {
+            None
+        };
         Ok(Success {
             lifetime: Some(lifetime),
+            mobility,
             ..Success::default()
         })
     }

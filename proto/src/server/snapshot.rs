@@ -16,7 +16,7 @@ use crate::contract::AllocationId;
 use crate::rng::Rng;
 use crate::time::Timestamp;
 
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 
 #[derive(Serialize, Deserialize)]
 struct Snapshot {

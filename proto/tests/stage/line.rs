@@ -24,6 +24,8 @@ pub struct Line {
     /// Whom it has asked for a permission for.
     pub permitted: Vec<SocketAddr>,
     pub channels: Vec<u16>,
+    /// What it was given to move its allocation with.
+    pub mobility: Vec<u8>,
     pub last: Vec<u8>,
     pub last_allocate: Vec<u8>,
     index: u8,
@@ -39,6 +41,7 @@ impl Line {
             masks: [None; 2],
             permitted: Vec::new(),
             channels: Vec::new(),
+            mobility: Vec::new(),
             last: Vec::new(),
             last_allocate: Vec::new(),
             index: u8::try_from(index).expect("few lines"),
@@ -63,6 +66,7 @@ impl Line {
 
     pub fn forget_allocation(&mut self) {
         self.masks = [None; 2];
+        self.mobility.clear();
         self.channels.clear();
         self.permitted.clear();
     }
@@ -196,6 +200,11 @@ impl Line {
         }
         if answer.method() == Method::ALLOCATE {
             self.forget_allocation();
+        }
+        if let Some(ticket) = answer.find(AttributeType::MOBILITY_TICKET) {
+            self.mobility = ticket.to_vec();
+        }
+        if answer.method() == Method::ALLOCATE {
             let id = answer.transaction_id();
             let relayed = answer
                 .attributes()

@@ -119,6 +119,7 @@ impl<S: Server> Player<'_, S> {
                 self.exchange(*line, &bytes);
             }
             Step::Move(line, spot) => self.move_to(*line, *spot),
+            Step::Roam(line, spot) => self.roam(*line, *spot),
             Step::Sweep(line, start) => self.sweep(*line, *start),
             Step::Spread(line) => self.spread(*line),
             Step::Disconnect(line) => self.disconnect(*line),
@@ -319,11 +320,15 @@ impl<S: Server> Player<'_, S> {
         let peers = self.named(line, request);
         let method = match request {
             Request::Allocate(_) => Method::ALLOCATE,
-            Request::Refresh(..) => Method::REFRESH,
+            Request::Refresh(..) | Request::Roam => Method::REFRESH,
             Request::Permit(_) => Method::CREATE_PERMISSION,
             Request::Bind(..) => Method::CHANNEL_BIND,
         };
+        let ticket = self.lines[line].mobility.clone();
         self.lines[line].request(method, manner, other, |writer| {
+            if matches!(request, Request::Roam) {
+                writer.bytes(AttributeType::MOBILITY_TICKET, &ticket);
+            }
             for peer in peers {
                 writer.xor_address(AttributeType::XOR_PEER_ADDRESS, peer);
             }
@@ -442,6 +447,16 @@ impl<S: Server> Player<'_, S> {
         // What was allocated stays behind on the old 5-tuple.
         moving.forget_allocation();
         self.record.reached.note("move", u16::from(moving.is_b()));
+    }
+
+    fn roam(&mut self, line: usize, spot: Spot) {
+        self.lines[line].spot = spot;
+        if self.ask(line, Manner::Plain, &Request::Roam) == Some(200) {
+            let is_b = self.lines[line].is_b();
+            self.record.reached.note("roam", u16::from(is_b));
+        } else {
+            self.lines[line].forget_allocation();
+        }
     }
 
     fn spread(&mut self, line: usize) {

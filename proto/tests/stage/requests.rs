@@ -18,7 +18,7 @@ pub fn put(writer: &mut Writer<'_>, request: &Request) {
                 writer.u8(AttributeType::REQUESTED_ADDRESS_FAMILY, *family);
             }
         }
-        Request::Permit(_) => {}
+        Request::Permit(_) | Request::Roam => {}
         Request::Bind(which, _) => {
             writer.u16(AttributeType::CHANNEL_NUMBER, CHANNELS[usize::from(*which)]);
         }
@@ -30,6 +30,7 @@ fn put_wishes(writer: &mut Writer<'_>, wishes: u8) {
     let transport = if wishes == 254 { 6 } else { 17 };
     writer.u8(AttributeType::REQUESTED_TRANSPORT, transport);
     match wishes & 7 {
+        0 | 1 => writer.bytes(AttributeType::MOBILITY_TICKET, &[]),
         3 => writer.u8(AttributeType::REQUESTED_ADDRESS_FAMILY, 2),
         4 | 5 => writer.u8(AttributeType::ADDITIONAL_ADDRESS_FAMILY, 2),
         6 => writer.u32(AttributeType::LIFETIME, u32::from(wishes) * 10),

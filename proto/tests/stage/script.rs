@@ -59,6 +59,8 @@ pub enum Step {
     Binding(usize),
     /// A new address for the line, with what was bound to the old one left behind.
     Move(usize, Spot),
+    /// A new address for the line, which takes its allocation along if it can.
+    Roam(usize, Spot),
     /// Permissions and a channel for one address of the pool after the other, the line's own and
     /// its neighbours' among them.
     Sweep(usize, u16),
@@ -96,6 +98,8 @@ pub enum Request {
     /// What is asked for besides the transport, as bits.
     Allocate(u8),
     Refresh(Option<u32>, Option<u8>),
+    /// A Refresh with the mobility ticket that the line was given last.
+    Roam,
     Permit(Vec<Peer>),
     /// The so-manieth of a few channel numbers.
     Bind(u8, Peer),
@@ -201,7 +205,8 @@ impl Step {
             59..=69 => Self::Talk(line),
             70..=74 => Self::Garbage(line, reader.below(12), reader.below(255)),
             75..=77 => Self::Binding(line),
-            78..=82 => Self::Move(line, Spot::read(reader)),
+            78..=80 => Self::Move(line, Spot::read(reader)),
+            81 | 82 => Self::Roam(line, Spot::read(reader)),
             83 => Self::Spread(line),
             84 => Self::Disconnect(line),
             85..=95 => {
