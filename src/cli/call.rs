@@ -205,7 +205,7 @@ async fn list(api: &Api, phase: Option<&str>) -> Result<Value, Failure> {
 
 /// The path of a call. An id is made of letters, digits and dashes; anything else is left out, so
 /// that no argument can become another path.
-fn call_path(id: &str, rest: &str) -> String {
+pub(super) fn call_path(id: &str, rest: &str) -> String {
     let id: String = id
         .chars()
         .filter(|c| c.is_ascii_alphanumeric() || *c == '-')

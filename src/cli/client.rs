@@ -26,6 +26,9 @@ pub(super) struct ApiArguments {
     /// File that holds the API key; default: $VIZARD_API_KEY, else the state directory's `api.key`
     #[arg(long, global = true, env = "VIZARD_API_KEY_FILE")]
     api_key_file: Option<PathBuf>,
+    /// Variable that holds the key where no file does.
+    #[arg(skip = "VIZARD_API_KEY")]
+    variable: &'static str,
 }
 
 /// An open door to a control API.
@@ -36,6 +39,20 @@ pub(super) struct Api {
 }
 
 impl ApiArguments {
+    /// This API, with the key of this file.
+    pub(super) fn new(api: &str, api_key_file: Option<PathBuf>) -> Self {
+        Self {
+            api: api.to_owned(),
+            api_key_file,
+            variable: "VIZARD_API_KEY",
+        }
+    }
+
+    /// The same, with a key from another variable.
+    pub(super) fn with_variable(self, variable: &'static str) -> Self {
+        Self { variable, ..self }
+    }
+
     pub(super) fn open(&self) -> Result<Api, Failure> {
         // A proxy from the environment must not see the key.
         let builder = Client::builder().no_proxy().timeout(PATIENCE);
@@ -58,7 +75,7 @@ impl ApiArguments {
             })?;
             return Ok(first_word(&text));
         }
-        match std::env::var("VIZARD_API_KEY") {
+        match std::env::var(self.variable) {
             Ok(key) if !key.trim().is_empty() => Ok(first_word(&key)),
             _ => Ok(state::read_api_key(&state::locate()?)?),
         }

@@ -4,6 +4,7 @@
 //! standard output, errors to standard error with what to do about them. Every flag has an
 //! environment variable; secrets come from files or the environment, never from flags.
 
+mod bench;
 mod call;
 mod check_config;
 mod client;
@@ -31,6 +32,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Bench(Box<bench::Bench>),
     Call(call::Call),
     CheckConfig(check_config::CheckConfig),
     Openapi(openapi::Openapi),
@@ -50,6 +52,7 @@ impl<E: Display> From<E> for Failure {
 pub fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(serve) => serve.run(),
+        Command::Bench(bench) => bench.run(),
         Command::Call(call) => call.run(),
         Command::CheckConfig(check) => check.run(),
         Command::Openapi(openapi::Openapi {}) => openapi::Openapi::run(),
