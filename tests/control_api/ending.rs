@@ -1,7 +1,7 @@
 //! Ending goes before everything else, whatever the store and all others do.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::Mutex;
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -16,11 +16,10 @@ fn body() -> Value {
     json!({"caller": "a", "parties": [{"id": "a"}, {"id": "b"}]})
 }
 
-/// Runs `inside` while no write of the store gets to its end.
-fn while_writes_wait<F: Future>(node: &Node, inside: impl FnOnce() -> F) -> F::Output {
-    let disk = Arc::clone(&node.disk);
+/// Runs `inside` while no access to the store that passes one of the gates gets to its end.
+fn while_held<F: Future>(gates: &[&Mutex<()>], inside: impl FnOnce() -> F) -> F::Output {
     tokio::task::block_in_place(|| {
-        let _slow = disk.slow_writes.lock().unwrap();
+        let _held: Vec<_> = gates.iter().map(|gate| gate.lock().unwrap()).collect();
         tokio::runtime::Handle::current().block_on(inside())
     })
 }
@@ -44,7 +43,7 @@ async fn a_call_that_is_being_opened_can_be_ended() {
     let node = Node::start().await;
     let request = |method, path: &str| node.request(method, path).bearer_auth(KEY);
     let mut asked = JoinSet::new();
-    let id = while_writes_wait(&node, async || {
+    let id = while_held(&[&node.disk.slow_writes], async || {
         asked.spawn(Answer::of(request(Method::POST, "/v1/calls").json(&body())));
         // The store has it before whoever opens it hears of it.
         let listed = loop {
@@ -76,9 +75,8 @@ async fn ending_waits_neither_for_openers_nor_for_readers() {
         calls.push(node.open(&body()).await);
     }
     let request = |method, path: &str| node.request(method, path).bearer_auth(KEY);
-    let (disk, mut asked, mut ended) = (Arc::clone(&node.disk), JoinSet::new(), JoinSet::new());
-    while_writes_wait(&node, async || {
-        let _slow = disk.slow.lock().unwrap();
+    let (mut asked, mut ended) = (JoinSet::new(), JoinSet::new());
+    while_held(&[&node.disk.slow_writes, &node.disk.slow], async || {
         for number in 0..CHANGING + 44 {
             let open = request(Method::POST, "/v1/calls").json(&body());
             let key = (number % 40).to_string();
@@ -120,7 +118,7 @@ async fn an_answer_that_comes_with_the_end_does_not_undo_it() {
     let call = node.open(&body()).await;
     let request = |method, path: &str| node.request(method, path).bearer_auth(KEY);
     let (mut answered, mut ended) = (JoinSet::new(), JoinSet::new());
-    while_writes_wait(&node, async || {
+    while_held(&[&node.disk.slow_writes], async || {
         let answer = request(Method::POST, &format!("{}/answer", path(&call)));
         answered.spawn(Answer::of(answer.json(&json!({"party": "b"}))));
         while node.disk.writes() < 2 {

@@ -244,7 +244,8 @@ impl Page {
     fn finish(mut self) -> String {
         self.json.push(']');
         if let Some(last) = self.last.filter(|_| self.more) {
-            self.json += &format!(",\"next_cursor\":\"{}\"", write_cursor(last));
+            let cursor = write_cursor(last);
+            self.json.extend([",\"next_cursor\":\"", &cursor, "\""]);
         }
         self.json.push('}');
         self.json

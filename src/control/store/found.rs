@@ -172,7 +172,7 @@ fn create_file(path: &Path) -> Result<(), redb::DatabaseError> {
     let fresh = PathBuf::from(fresh);
     // What is left from another try is not needed; if there is nothing, all the better.
     let _ = std::fs::remove_file(&fresh);
-    let created = open_existing(&fresh, false).and_then(|database| database.close());
+    let created = open_existing(&fresh, false).and_then(redb::Database::close);
     let placed = created.and_then(|()| {
         let rename = std::fs::rename(&fresh, path);
         // The rename itself lasts only once the directory is on the disk.

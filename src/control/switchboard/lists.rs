@@ -107,13 +107,11 @@ impl Switchboard {
                     return Ok(());
                 }
             }
-            match last {
-                Some(last) => after = Some(last),
-                None => {
-                    show(unsaved, take);
-                    return Ok(());
-                }
+            if last.is_none() {
+                show(unsaved, take);
+                return Ok(());
             }
+            after = last;
         }
     }
 
@@ -134,6 +132,6 @@ impl Switchboard {
 }
 
 /// Whether more is wanted after `calls`.
-fn show(calls: impl IntoIterator<Item = Call>, mut take: impl FnMut(Call) -> bool) -> bool {
-    calls.into_iter().all(|call| take(call))
+fn show(calls: impl IntoIterator<Item = Call>, take: impl FnMut(Call) -> bool) -> bool {
+    calls.into_iter().all(take)
 }
