@@ -12,8 +12,8 @@ run: ## Build the release binary and start the relay with safe defaults
 test: ## Install what the tests need and run them all
 	tests/run.sh
 
-bench: ## Measure the codec and the forwarding path
-	$(CARGO) bench --workspace --bench '*'
+bench: ## Measure vizard, coturn and a bare forwarder side by side (root; ARGS: see benches/compare/main.rs)
+	$(CARGO) bench --locked --bench compare -- $(ARGS)
 
 soak: ## Calls of eleven minutes, and the generated tests at length: VIZARD_CASES schedules each
 	tests/stacks/run.sh soak

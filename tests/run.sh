@@ -11,7 +11,7 @@ closing=()
 passed=0
 failed=0
 
-packages=(chromium firefox-esr coturn tcpdump nftables iproute2 procps)
+packages=(chromium firefox-esr coturn tcpdump nftables iproute2 procps util-linux)
 command -v node >/dev/null || packages+=(nodejs)
 command -v npm >/dev/null || packages+=(npm)
 python3 -c 'import venv, ensurepip' 2>/dev/null || packages+=(python3 python3-venv)

@@ -13,7 +13,7 @@ use super::plan::{Load, Plan, Step};
 use super::probe;
 use super::process::Process;
 use super::report::{
-    Allocating, Described, Figures, MOST_LOSS, Report, Server, Setup, Try, own_limit,
+    Allocating, Described, Figures, MOST_LOSS, MemoryAt, Report, Server, Setup, Try, own_limit,
 };
 use super::stats::Tally;
 
@@ -148,6 +148,7 @@ struct Session {
     plan: Arc<Plan>,
     process: Option<Process>,
     crew: Crew,
+    clock: Clock,
     stop: Arc<AtomicBool>,
 }
 
@@ -169,6 +170,7 @@ impl Session {
             plan,
             process,
             crew,
+            clock,
             stop: Arc::clone(&settings.stop),
         };
         if settings.what == What::Allocations {
@@ -258,16 +260,20 @@ impl Session {
         server: &mut Server,
         watcher: Watcher<'_>,
     ) -> Result<(), Fault> {
+        let slice = Step::new(load, settings.length).slice;
+        let mut memory = Memory::new(self.process, slice);
         let before = self.process.and_then(Process::cpu);
-        let tally = self.measure(load, settings.length, label, watcher)?;
+        let tally = self.measure(load, settings.length, label, &mut |label, share| {
+            memory.look();
+            watcher(label, share);
+        })?;
         let after = self.process.and_then(Process::cpu);
         let used = before
             .zip(after)
             .and_then(|(before, after)| after.checked_sub(before));
-        let memory = self.process.and_then(Process::memory);
-        let figures = Figures::new(&tally, used, memory);
-        let slice = Step::new(load, settings.length).slice;
-        server.rounds.push(figures.with_series(&tally, slice));
+        let mut figures = Figures::new(&tally, used).with_series(&tally, slice);
+        figures.memory = memory.seen;
+        server.rounds.push(figures);
         server.limited(own_limit(&tally, load));
         self.whole(&tally)
     }
@@ -286,7 +292,7 @@ impl Session {
             let label = format!("trying {rate:.0} packets/s");
             let tally = self.measure(load, settings.length, &label, watcher)?;
             self.whole(&tally)?;
-            let figures = Figures::new(&tally, None, None);
+            let figures = Figures::new(&tally, None);
             let limit = own_limit(&tally, load);
             let own = limit.is_some();
             server.limited(limit.map(|why| format!("at {rate:.0} packets/s: {why}")));
@@ -315,9 +321,10 @@ impl Session {
         Ok(())
     }
 
-    /// Allocates and gives back for as long as a round is.
+    /// Allocates and gives back for as long as a round is. Every time from other ports: not every
+    /// server lets go of a 5-tuple at once.
     fn allocations(
-        &self,
+        &mut self,
         settings: &Settings,
         server: &mut Server,
         watcher: Watcher<'_>,
@@ -336,6 +343,7 @@ impl Session {
             took += round.elapsed;
             let released = self.crew.release(&mut |_| {})?;
             self.complete(&released, settings, "releases")?;
+            self.crew = Crew::start(&self.plan, self.clock, run_number(0), &self.stop)?;
         }
         #[expect(clippy::cast_precision_loss, reason = "a count, for reading")]
         let count = made.max(1) as f64;
@@ -352,6 +360,36 @@ impl Session {
         if settings.what != What::Allocations && !self.stop.load(Ordering::Relaxed) {
             let label = format!("{}: giving back", self.plan.label);
             let _ = self.crew.release(&mut |_| watcher(&label, 1.0));
+        }
+    }
+}
+
+/// Looks at the server's memory, once in a slice.
+struct Memory {
+    process: Option<Process>,
+    begin: Instant,
+    slice: Duration,
+    seen: Vec<MemoryAt>,
+}
+
+impl Memory {
+    fn new(process: Option<Process>, slice: Duration) -> Self {
+        Self {
+            process,
+            begin: Instant::now(),
+            slice,
+            seen: Vec::new(),
+        }
+    }
+
+    fn look(&mut self) {
+        let at = self.begin.elapsed().as_secs_f64();
+        let last = self.seen.last().map_or(f64::NEG_INFINITY, |last| last.at);
+        if at - last < self.slice.as_secs_f64() {
+            return;
+        }
+        if let Some(bytes) = self.process.and_then(Process::memory) {
+            self.seen.push(MemoryAt { at, bytes });
         }
     }
 }

@@ -22,13 +22,21 @@ pub(crate) struct Figures {
     pub(crate) latency: Latency,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cpu_us_per_packet: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) memory_bytes: Option<u64>,
+    /// The server's memory, again and again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) memory: Vec<MemoryAt>,
     pub(crate) renewals_failed: u64,
     /// Of the busiest thread of the generator: time in which it had something to do.
     pub(crate) generator_busy: f64,
     pub(crate) cut_short: bool,
     pub(crate) series: Vec<Moment>,
+}
+
+/// What the server held at some time of a round.
+#[derive(Clone, Copy, Serialize)]
+pub(crate) struct MemoryAt {
+    pub(crate) at: f64,
+    pub(crate) bytes: u64,
 }
 
 /// One way, in microseconds.
@@ -61,7 +69,7 @@ pub(crate) struct Spread {
 #[expect(clippy::cast_precision_loss, reason = "counts and bytes, for reading")]
 impl Figures {
     /// What a step found; `cpu`: what the server used in it.
-    pub(crate) fn new(tally: &Tally, cpu: Option<Duration>, memory: Option<u64>) -> Self {
+    pub(crate) fn new(tally: &Tally, cpu: Option<Duration>) -> Self {
         let seconds = tally.elapsed.as_secs_f64().max(1e-9);
         let counts = tally.counts;
         let received = counts.received.max(1) as f64;
@@ -73,7 +81,7 @@ impl Figures {
             loss: counts.lost() as f64 / counts.sent.max(1) as f64,
             latency: Latency::of(&tally.latency),
             cpu_us_per_packet: cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / received),
-            memory_bytes: memory,
+            memory: Vec::new(),
             renewals_failed: tally.renewals_failed,
             generator_busy: tally.busy,
             cut_short: tally.cut_short,

@@ -35,6 +35,24 @@ impl Report {
         page
     }
 
+    #[expect(clippy::cast_precision_loss, reason = "bytes, for drawing")]
+    fn memory(&self) -> Vec<Line> {
+        let mut lines = Vec::new();
+        for server in &self.servers {
+            for (index, round) in server.rounds.iter().enumerate() {
+                let points = round
+                    .memory
+                    .iter()
+                    .map(|memory| (memory.at, memory.bytes as f64));
+                lines.push(Line {
+                    name: name(server, index),
+                    points: points.collect(),
+                });
+            }
+        }
+        lines
+    }
+
     fn charts(&self) -> String {
         let over_time = |value: fn(&Moment) -> f64| {
             let lines = self
@@ -69,6 +87,7 @@ impl Report {
                 "microseconds",
                 &over_time(|at| at.p99_us),
             ),
+            draw("The server's memory", "seconds", "bytes", &self.memory()),
             draw(
                 "Loss at each rate that was tried",
                 "packets/s",
@@ -86,21 +105,22 @@ impl Report {
     }
 }
 
+/// What a round is called in a legend.
+fn name(server: &Server, round: usize) -> String {
+    if server.rounds.len() > 1 {
+        format!("{}, round {}", server.name, round + 1)
+    } else {
+        server.name.clone()
+    }
+}
+
 /// A line for each round.
 fn over_time(server: &Server, value: fn(&Moment) -> f64) -> impl Iterator<Item = Line> {
-    let several = server.rounds.len() > 1;
-    server
-        .rounds
-        .iter()
-        .enumerate()
-        .map(move |(index, round)| Line {
-            name: if several {
-                format!("{}, round {}", server.name, index + 1)
-            } else {
-                server.name.clone()
-            },
-            points: round.series.iter().map(|at| (at.at, value(at))).collect(),
-        })
+    let rounds = server.rounds.iter().enumerate();
+    rounds.map(move |(index, round)| Line {
+        name: name(server, index),
+        points: round.series.iter().map(|at| (at.at, value(at))).collect(),
+    })
 }
 
 fn over_rate(server: &Server, value: fn(&Try) -> f64) -> Line {

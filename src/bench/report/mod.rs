@@ -14,7 +14,7 @@ use super::Fault;
 use super::engine::Round;
 use super::ledger::Counts;
 use super::plan::Plan;
-pub(crate) use figures::{Figures, Moment, Spread, own_limit};
+pub(crate) use figures::{Figures, MemoryAt, Moment, Spread, own_limit};
 
 /// Packets of one call in a second: 20 ms audio, both ways.
 const CALL_PACKETS: f64 = 100.0;
@@ -124,7 +124,7 @@ pub(crate) struct Summary {
     pub(crate) cpu_us_per_packet: Option<Spread>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) calls: Option<Calls>,
-    /// Memory at the end of the last round less that at the end of the first.
+    /// The server's memory at the end less that at the beginning of the first round.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) memory_growth_bytes: Option<i64>,
 }
@@ -274,8 +274,9 @@ impl Summary {
             counts.add(&round.counts);
         }
         let cpu = Spread::of(rounds.iter().filter_map(|round| round.cpu_us_per_packet));
-        let memory = |round: &Figures| round.memory_bytes.map(u64::cast_signed);
-        let growth = rounds.first().zip(rounds.last());
+        let mut memory = rounds.iter().flat_map(|round| &round.memory);
+        let first = memory.next().map(|first| first.bytes.cast_signed());
+        let last = memory.last().map(|last| last.bytes.cast_signed());
         Some(Self {
             counts,
             received_per_second: spread(|round| round.received_per_second)?,
@@ -285,8 +286,7 @@ impl Summary {
             p999_us: spread(|round| round.latency.p999_us)?,
             cpu_us_per_packet: cpu,
             calls: cpu.map(|cpu| Calls::at(cpu.median, price)),
-            memory_growth_bytes: growth
-                .and_then(|(first, last)| Some(memory(last)? - memory(first)?)),
+            memory_growth_bytes: first.zip(last).map(|(first, last)| last - first),
         })
     }
 }

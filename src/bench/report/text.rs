@@ -156,7 +156,7 @@ fn summarize(text: &mut String, summary: &Summary, price: f64) {
     if let Some(growth) = summary.memory_growth_bytes.filter(|growth| *growth != 0) {
         let _ = writeln!(
             text,
-            "  memory       {growth:+} B between the first round and the last"
+            "  memory       {growth:+} B from the beginning to the end"
         );
     }
 }
