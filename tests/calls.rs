@@ -11,7 +11,8 @@ use vizard::control::names;
 use vizard::control::policy::{self, Policy, Request, Reveal, Ringing, Route};
 use vizard::control::registry::{Registry, SETTLING};
 use vizard_proto::auth::ticket::CallId;
-use vizard_proto::contract::{AllocationId, Scope};
+use vizard_proto::contract::Scope;
+use vizard_proto::id::AllocationId;
 
 const NOW: u64 = 1_000;
 const TTL: u64 = 60;

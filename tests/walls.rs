@@ -84,6 +84,27 @@ const WALLS: &[Wall] = &[
     },
 ];
 
+/// The parts of the data plane: each may know those before it, so that there is no circle.
+const DATAPLANE: &[&str] = &[
+    "batch",
+    "hash",
+    "clock",
+    "coalesce",
+    "counters",
+    "lifecycle",
+    "report",
+    "udp",
+    "listen",
+    "quota",
+    "rules",
+    "mailbox",
+    "shared",
+    "stream",
+    "egress",
+    "carrier",
+    "worker",
+];
+
 /// The rooms with `unsafe` in them. Their lint exceptions have to be named in the source as well.
 const UNSAFE_ROOMS: &[&str] = &["dataplane/udp/sys.rs", "bench/sockets/mmsg.rs"];
 
@@ -113,18 +134,23 @@ fn code(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Our modules that `code` names: `crate::NAME`, `vizard::NAME`, and the core.
-fn used(code: &str) -> Vec<String> {
+/// The names that follow `prefix` in `code`.
+fn named_after(prefix: &str, code: &str) -> Vec<String> {
     let mut names = Vec::new();
-    for prefix in ["crate::", "vizard::"] {
-        for (at, _) in code.match_indices(prefix) {
-            let rest = &code[at + prefix.len()..];
-            match rest.strip_prefix('{') {
-                Some(group) => names.extend(group_members(group)),
-                None => names.push(first_name(rest)),
-            }
+    for (at, _) in code.match_indices(prefix) {
+        let rest = &code[at + prefix.len()..];
+        match rest.strip_prefix('{') {
+            Some(group) => names.extend(group_members(group)),
+            None => names.push(first_name(rest)),
         }
     }
+    names
+}
+
+/// Our modules that `code` names: `crate::NAME`, `vizard::NAME`, and the core.
+fn used(code: &str) -> Vec<String> {
+    let mut names = named_after("crate::", code);
+    names.extend(named_after("vizard::", code));
     if code.contains("vizard_proto") {
         names.push("vizard_proto".into());
     }
@@ -201,6 +227,56 @@ fn every_module_knows_only_whom_it_may() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What a part of the data plane knows though it comes before it, or is not a part at all.
+fn out_of_order(part: &str, is_top: bool, text: &str) -> Vec<String> {
+    let code = code(text);
+    let place = DATAPLANE.iter().position(|name| *name == part);
+    let before = &DATAPLANE[..place.unwrap_or_default()];
+    let mut names = named_after("crate::dataplane::", &code);
+    if is_top {
+        names.extend(named_after("super::", &code));
+    }
+    names.retain(|name| name != part && !before.contains(&name.as_str()));
+    names
+}
+
+#[test]
+fn the_data_plane_has_no_circle() {
+    let folder = root().join("dataplane");
+    let (mut wrong, mut seen) = (Vec::new(), 0);
+    for file in sources(&folder) {
+        let inner = file.strip_prefix(&folder).expect("a file in it");
+        let mut names = inner.iter().filter_map(|name| name.to_str());
+        let first = names.next().expect("a name").trim_end_matches(".rs");
+        let is_top = !inner.parent().is_some_and(|it| it.components().count() > 0)
+            || inner.ends_with("mod.rs");
+        if first == "mod" {
+            continue;
+        }
+        assert!(
+            DATAPLANE.contains(&first),
+            "{first} has no place in the order"
+        );
+        seen += usize::from(is_top);
+        let text = fs::read_to_string(&file).expect("a readable source");
+        wrong.extend(
+            out_of_order(first, is_top, &text)
+                .into_iter()
+                .map(|name| format!("{} knows {name}", file.display())),
+        );
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(seen, DATAPLANE.len(), "every part is there once");
+    assert_eq!(
+        out_of_order("quota", true, "use super::worker::Worker;"),
+        ["worker"]
+    );
+    assert_eq!(
+        out_of_order("worker", true, "use super::quota::Quota;"),
+        [""; 0]
+    );
 }
 
 #[test]

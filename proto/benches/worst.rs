@@ -223,13 +223,14 @@ fn expire() -> Vec<Duration> {
 fn wake(world: &mut World) -> Vec<Duration> {
     let mut times = Vec::new();
     while world
+        .server
         .relay
         .poll_timeout()
         .is_some_and(|due| due <= world.now)
     {
         let now = world.now;
-        times.push(time(|| world.relay.handle_timeout(now)));
-        world.drain();
+        times.push(time(|| world.server.relay.handle_timeout(now)));
+        world.server.drain();
     }
     times
 }
@@ -243,8 +244,8 @@ fn revoke() -> Vec<Duration> {
         until: kit::START + 7200,
     };
     let now = world.now;
-    let command = time(|| world.relay.handle_command(now, revoke));
-    world.drain();
+    let command = time(|| world.server.relay.handle_command(now, revoke));
+    world.server.drain();
     let mut times = wake(&mut world);
     times.push(command);
     times

@@ -37,9 +37,9 @@ pub struct FiveTuple {
 pub struct Client {
     /// Its 5-tuple.
     pub tuple: FiveTuple,
-    /// Which worker holds its connection. The core only repeats it in what it sends there;
-    /// it means nothing for UDP, where every worker can send.
-    pub hand: u16,
+    /// Which worker its packets arrive at, and holds its connection. Over UDP every worker can send
+    /// to it.
+    pub worker: u16,
 }
 
 /// `address` with an IPv4-mapped IPv6 address turned into the IPv4 address that it is.

@@ -7,11 +7,12 @@ use core::num::NonZeroU32;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
+use crate::account::Account;
 use crate::address::{Client, Family};
 use crate::auth::ticket::Ticket;
 use crate::channel_data::ChannelNumber;
-use crate::forward::Forward;
-use crate::rate::Bucket;
+use crate::forward::{ForwardKey, Way};
+use crate::id::AllocationId;
 use crate::stun::TransactionId;
 use crate::time::Timestamp;
 
@@ -45,10 +46,9 @@ pub(crate) struct Allocation {
     pub(crate) used_at: Timestamp,
     /// Where this allocation stands in the relay's timers.
     pub(crate) deadline: Timestamp,
-    /// Data indications sent to the client, which number their transaction ids.
-    pub(crate) indications: u64,
-    /// Rate limit of what goes through the relay itself; the hands keep their own.
-    pub(crate) bucket: Bucket,
+    /// Where packets pass to at the moment, ordered by the peer.
+    pub(crate) links: Vec<Link>,
+    pub(crate) account: Account,
 }
 
 /// The moves of an allocation (RFC 8016).
@@ -100,8 +100,26 @@ pub(crate) struct Channel {
     pub(crate) number: ChannelNumber,
     pub(crate) peer: SocketAddr,
     pub(crate) expires_at: Timestamp,
-    /// The entry that the hands hold for it.
-    pub(crate) forward: Option<Forward>,
+}
+
+/// That packets pass from an allocation to a peer: the entries that its worker has for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Link {
+    pub(crate) peer: SocketAddr,
+    /// Whose mask address that is.
+    pub(crate) to: AllocationId,
+    /// The channel that the sender has bound to the peer.
+    pub(crate) channel: Option<ChannelNumber>,
+    /// The channel that the peer has bound to the sender.
+    pub(crate) back: Option<ChannelNumber>,
+}
+
+impl Link {
+    /// What its sender may write on a packet.
+    pub(crate) fn ways(&self) -> impl Iterator<Item = Way> + use<> {
+        let channel = self.channel.map(Way::Channel);
+        core::iter::once(Way::Peer(self.peer)).chain(channel)
+    }
 }
 
 impl Allocation {
@@ -156,8 +174,40 @@ impl Allocation {
         self.channels.iter().any(|channel| now < channel.expires_at)
     }
 
-    pub(crate) fn kbps(&self) -> Option<NonZeroU32> {
-        NonZeroU32::new(self.ticket.kbps)
+    /// The number of the channel to `peer`, if it lives.
+    pub(crate) fn living_channel_to(
+        &self,
+        now: Timestamp,
+        peer: SocketAddr,
+    ) -> Option<ChannelNumber> {
+        self.channel_to(peer)
+            .filter(|channel| now < channel.expires_at)
+            .map(|channel| channel.number)
+    }
+
+    /// Puts `wanted` in place of the link to `peer`; that one is the answer.
+    pub(crate) fn set_link(&mut self, peer: SocketAddr, wanted: Option<Link>) -> Option<Link> {
+        let place = self.links.binary_search_by_key(&peer, |link| link.peer);
+        match (place, wanted) {
+            (Ok(index), Some(wanted)) => Some(core::mem::replace(&mut self.links[index], wanted)),
+            (Ok(index), None) => Some(self.links.remove(index)),
+            (Err(index), Some(wanted)) => {
+                self.links.insert(index, wanted);
+                None
+            }
+            (Err(_), None) => None,
+        }
+    }
+
+    /// What the entry for a packet of the client's is looked up by.
+    pub(crate) fn key(&self, way: Way) -> ForwardKey {
+        let tuple = self.client.tuple;
+        ForwardKey { tuple, way }
+    }
+
+    /// How fast the ticket may send.
+    pub(crate) fn kbps(ticket: &Ticket) -> Option<NonZeroU32> {
+        NonZeroU32::new(ticket.kbps)
     }
 
     /// The earliest time at which something of this allocation ends.

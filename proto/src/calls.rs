@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::auth::ticket::{CallId, Ticket};
 use crate::auth::userhash;
-use crate::contract::{AllocationId, Scope};
+use crate::contract::Scope;
 use crate::hash::{self, Map};
+use crate::id::AllocationId;
+use crate::rate::Meter;
 use crate::time::{Timestamp, WallClock};
 
 /// An allocation of a call. Those of one ticket stand next to each other, in the order of their
@@ -43,6 +45,8 @@ pub(crate) struct Call {
     members: BTreeSet<Member>,
     /// Who of them has a mask address with that IP address.
     places: BTreeSet<(IpAddr, AllocationId)>,
+    /// How much the tickets of each party and device have sent lately.
+    meters: Vec<(u8, u8, Meter)>,
     pub(crate) revoked: Vec<Scope>,
     usernames: Vec<String>,
     /// Party and device of each of its tickets, in order.
@@ -238,6 +242,20 @@ impl Calls {
         let call = self.calls.entry(ticket.call).or_default();
         call.extend(ticket.expires_at, clock);
         call.members.insert(Member::new(ticket, member));
+    }
+
+    /// The meter of a ticket. It outlives allocations, so that new ones make no new rate.
+    pub(crate) fn meter(&mut self, ticket: &Ticket) -> Meter {
+        let meters = &mut self.calls.entry(ticket.call).or_default().meters;
+        let whose = |(party, device, _): &&(u8, u8, Meter)| {
+            (*party, *device) == (ticket.party, ticket.device)
+        };
+        if let Some((_, _, meter)) = meters.iter().find(whose) {
+            return meter.clone();
+        }
+        let meter = Meter::default();
+        meters.push((ticket.party, ticket.device, meter.clone()));
+        meter
     }
 
     pub(crate) fn leave(&mut self, ticket: &Ticket, member: AllocationId) {

@@ -40,7 +40,16 @@ pub struct Masking {
     pub mapped_v6: Ipv6Addr,
     /// Who gets an answer to a plain STUN Binding.
     pub answer_binding: AnswerBinding,
+    /// The largest payload that parties may send each other, 1200 to [`LARGEST_PAYLOAD`] bytes,
+    /// whatever their transports. With 1200 nothing of a receiver's path that carries 1300 bytes
+    /// can be told. DTLS handshakes may be larger: each allocation has an allowance.
+    pub payload_cap: usize,
 }
+
+/// The largest payload that is ever passed on, in bytes.
+pub const LARGEST_PAYLOAD: usize = 4096;
+/// The smallest value of [`Masking::payload_cap`]: what every ICE stack sends must pass.
+pub const SMALLEST_CAP: usize = 1200;
 
 impl Default for Masking {
     fn default() -> Self {
@@ -53,6 +62,7 @@ impl Default for Masking {
             mapped_v4: Ipv4Addr::new(192, 0, 2, 1),
             mapped_v6: Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1),
             answer_binding: AnswerBinding::UnlessMasked,
+            payload_cap: LARGEST_PAYLOAD,
         }
     }
 }

@@ -3,77 +3,37 @@
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::ops::{AddAssign, Range};
 use serde::{Deserialize, Serialize};
 
 use crate::address::{Client, Family};
 use crate::auth::ticket::{CallId, TicketKeys};
 use crate::config::{Limits, Masking};
-use crate::forward::{Forward, ForwardKey};
+use crate::forward::Change;
+use crate::id::AllocationId;
+use crate::stun::Header;
 use crate::time::WallClock;
+use crate::transmit::Transmit;
+use crate::usage::DropReason;
 
-/// Names one allocation for as long as the process lives; never used again for another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct AllocationId(pub u64);
-
-/// What to do with a packet that was handed in.
+/// What the relay says about a packet; [`Worker::settle`](crate::worker::Worker::settle) makes of
+/// it what is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Send the first so many bytes of the output buffer back to where the packet came from.
     Answer(usize),
-    /// Send a part of the packet to somebody else.
-    Forward(Delivery),
+    /// Send a part of the packet to another client. It is traffic of this allocation, its sender's.
+    Transmit(AllocationId, Transmit),
+    /// The ticket of the request with this header is good no more: 401 and a challenge.
+    Refused(Header),
     /// Nothing is to be sent. Count it.
     Drop(DropReason),
-}
-
-/// A packet's payload on its way to another client:
-/// on the wire come `prefix`, `payload`, and `padding` zero bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delivery {
-    /// The receiver.
-    pub to: Client,
-    /// The header to put in front.
-    pub prefix: Prefix,
-    /// Which bytes of the packet that was handed in are the payload.
-    pub payload: Range<usize>,
-    /// How many zero bytes follow (0 to 3).
-    pub padding: usize,
-    /// Whose traffic this is: the sender's allocation.
-    pub allocation: AllocationId,
-}
-
-/// A `ChannelData` or Data indication header, held inline.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Prefix {
-    bytes: [u8; Self::CAPACITY],
-    len: usize,
-}
-
-impl Prefix {
-    /// Room for the largest: STUN header, XOR-PEER-ADDRESS with an IPv6 address, DATA's header.
-    pub const CAPACITY: usize = 48;
-
-    /// A prefix that `write` fills in, returning how many bytes it wrote.
-    pub(crate) fn build(write: impl FnOnce(&mut [u8]) -> Option<usize>) -> Option<Self> {
-        let mut bytes = [0; Self::CAPACITY];
-        let len = write(&mut bytes)?;
-        Some(Self { bytes, len })
-    }
-
-    /// The header's bytes.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
 }
 
 /// Work that the core leaves for its caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Every hand puts this entry into its [`ForwardTable`](crate::forward::ForwardTable).
-    InstallForward(ForwardKey, Forward),
-    /// Every hand takes this entry out.
-    RemoveForward(ForwardKey),
+    /// The worker of this index [applies](crate::worker::Worker::apply) this.
+    Change(u16, Change),
     /// This client's connection is to be closed, and what still waits in it thrown away: its call
     /// has ended. Only for streams; a datagram that was sent cannot be called back.
     Disconnect(Client),
@@ -198,69 +158,4 @@ impl Scope {
 pub enum CommandError {
     /// No place for another call or allocation, or no pool of mask addresses.
     Capacity,
-}
-
-/// Traffic in one direction: packets and their payload bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Packets.
-    pub packets: u64,
-    /// Bytes of payload, without any TURN header.
-    pub bytes: u64,
-}
-
-impl AddAssign for Usage {
-    fn add_assign(&mut self, other: Self) {
-        self.packets = self.packets.saturating_add(other.packets);
-        self.bytes = self.bytes.saturating_add(other.bytes);
-    }
-}
-
-macro_rules! drop_reasons {
-    ($($(#[$doc:meta])* $name:ident = $label:literal,)*) => {
-        /// Why a packet went nowhere. Each is a counter.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum DropReason { $($(#[$doc])* $name,)* }
-
-        impl DropReason {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$name,)*];
-
-            /// The label in metrics.
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$name => $label,)* }
-            }
-        }
-    };
-}
-
-drop_reasons! {
-    /// Neither STUN nor `ChannelData`.
-    NotTurn = "not_turn",
-    /// STUN that does not hold together.
-    MalformedStun = "malformed_stun",
-    /// `ChannelData` that does not hold together.
-    MalformedChannelData = "malformed_channel_data",
-    /// The source's prefix has had its unauthenticated answers.
-    AnswerBudget = "answer_budget",
-    /// A STUN response, or a method that no client sends.
-    Unexpected = "unexpected",
-    /// An indication or `ChannelData` from a 5-tuple without an allocation.
-    NoAllocation = "no_allocation",
-    /// `ChannelData` on a channel that is not bound.
-    NoChannel = "no_channel",
-    /// The sender has no permission for that peer.
-    NoPermission = "no_permission",
-    /// The peer is nobody that the sender may reach.
-    ForeignPeer = "foreign_peer",
-    /// The receiver has no permission for the sender.
-    NotPermittedByPeer = "not_permitted_by_peer",
-    /// Nothing in the forwarding table for it.
-    NoForward = "no_forward",
-    /// More than the ticket's rate.
-    OverRate = "over_rate",
-    /// Plain Binding while `answer_binding` is `never`.
-    BindingRefused = "binding_refused",
-    /// An answer did not fit the output buffer.
-    NoRoom = "no_room",
 }

@@ -5,8 +5,8 @@ use ipnet::{Ipv4Net, Ipv6Net};
 
 use crate::address::Family;
 use crate::config::Masking;
-use crate::contract::AllocationId;
 use crate::hash::{self, Map};
+use crate::id::AllocationId;
 use crate::rng::Rng;
 
 /// Mask addresses start where the registered ports of ordinary services are past.

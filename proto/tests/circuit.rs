@@ -8,15 +8,16 @@ use std::time::Duration;
 
 use kit::{Phone, Reaction, World, channel_data, circuit, code, config, pair, tcp, ticket, udp};
 use vizard_proto::auth::ticket::CallId;
-use vizard_proto::contract::{Command, DropReason, EndReason, Event, Scope};
+use vizard_proto::contract::{Command, EndReason, Event, Scope};
 use vizard_proto::stun::{AttributeType, Class, Message, Method};
 use vizard_proto::time::WallClock;
+use vizard_proto::usage::DropReason;
 
 #[test]
 fn channel_data_becomes_the_same_with_the_other_number() {
     let mut world = World::new();
     let [(a, _), (b, _)] = circuit(&mut world);
-    assert_eq!(world.table.len(), 2);
+    assert_eq!(world.forward_count(), 4);
     for payload in [&b"hello"[..], b"", &[0x5a; 1400]] {
         let arrived = Reaction::Arrives(b.tuple, channel_data(0x4002, payload));
         assert_eq!(a.send_on(&mut world, 0x4001, payload), arrived);
@@ -154,7 +155,7 @@ fn devices_of_one_party_do_not_meet() {
     for (phone, peer) in [(&mut a, mask_a2), (&mut a2, mask_a)] {
         assert_eq!(phone.bind(&mut world, 0x4001, peer), 200);
     }
-    assert!(world.table.is_empty());
+    assert!(world.forward_count() == 0);
     for (phone, peer) in [(&a, mask_a2), (&a2, mask_a), (&a, mask_a)] {
         let lost = phone.send(&mut world, peer, b"x");
         assert_eq!(lost, Reaction::Dropped(DropReason::ForeignPeer));
@@ -172,7 +173,7 @@ fn revocation_cuts_at_once_and_for_good() {
         until,
     };
     world.command(revoke(Scope::Party(1)));
-    assert!(world.table.is_empty());
+    assert!(world.forward_count() == 0);
     assert_eq!(
         a.send_on(&mut world, 0x4001, b"x"),
         Reaction::Dropped(DropReason::ForeignPeer)
@@ -194,7 +195,7 @@ fn revocation_cuts_at_once_and_for_good() {
     );
     world.command(revoke(Scope::Call));
     assert_eq!(a.code(&mut world, Method::ALLOCATE, transport), 401);
-    assert_eq!(world.relay.allocation_count(), 0);
+    assert_eq!(world.server.relay.allocation_count(), 0);
     assert_eq!(world.cut_off, [], "datagrams have no connection");
     let ended = |event: &&Event| {
         matches!(
@@ -212,7 +213,11 @@ fn revocation_cuts_at_once_and_for_good() {
         401,
         "expired by then"
     );
-    assert_eq!(world.relay.poll_timeout(), None, "nothing is kept for it");
+    assert_eq!(
+        world.server.relay.poll_timeout(),
+        None,
+        "nothing is kept for it"
+    );
 }
 
 #[test]
@@ -243,7 +248,11 @@ fn channels_are_consent_for_as_long_as_they_live() {
     let [(mut a, mask_a), (mut b, mask_b)] = circuit(&mut world);
     let arrives = |reaction| matches!(reaction, Reaction::Arrives(..));
     world.pass(Duration::from_secs(590));
-    assert_eq!(world.table.len(), 2, "both permissions ran out at 300 s");
+    assert_eq!(
+        world.forward_count(),
+        4,
+        "both permissions ran out at 300 s"
+    );
     assert!(arrives(a.send_on(&mut world, 0x4001, b"x")));
     assert!(arrives(a.send(&mut world, mask_b, b"x")));
     for phone in [&mut a, &mut b] {
@@ -251,7 +260,7 @@ fn channels_are_consent_for_as_long_as_they_live() {
     }
     assert_eq!(b.bind(&mut world, 0x4002, mask_a), 200);
     world.pass(Duration::from_secs(15));
-    assert!(world.table.is_empty(), "a's channel has run out");
+    assert!(world.forward_count() == 0, "a's channel has run out");
     assert_eq!(
         a.send_on(&mut world, 0x4001, b"x"),
         Reaction::Dropped(DropReason::NoChannel)
@@ -265,9 +274,9 @@ fn channels_are_consent_for_as_long_as_they_live() {
         200,
         "the peer is free for another channel"
     );
-    assert_eq!(world.table.len(), 2);
+    assert_eq!(world.forward_count(), 4);
     world.pass(Duration::from_secs(3600));
-    assert_eq!(world.relay.allocation_count(), 0);
+    assert_eq!(world.server.relay.allocation_count(), 0);
 }
 
 /// One mask IP address for all: a channel to one peer's port is a permission for every peer there.
@@ -306,7 +315,7 @@ fn expiry_of_the_ticket_ends_the_session() {
     world.pass(Duration::from_secs(49));
     assert_eq!(phone.refresh(&mut world, 600), 200);
     world.pass(Duration::from_secs(2));
-    assert_eq!(world.relay.allocation_count(), 0);
+    assert_eq!(world.server.relay.allocation_count(), 0);
     assert_eq!(phone.refresh(&mut world, 600), 401);
 }
 
@@ -315,7 +324,7 @@ fn lifetime_zero_frees_the_tuple_at_once() {
     let mut world = World::new();
     let [(mut a, mask), _] = circuit(&mut world);
     assert_eq!(a.refresh(&mut world, 0), 200);
-    assert!(world.table.is_empty());
+    assert!(world.forward_count() == 0);
     let again = a.allocate(&mut world);
     assert_ne!(again, mask);
 }
@@ -332,23 +341,25 @@ fn a_retransmitted_allocate_is_answered_alike() {
     let first = world.send(a.tuple, &request);
     world.pass(Duration::from_millis(500));
     assert_eq!(world.send(a.tuple, &request), first);
-    assert_eq!(world.relay.allocation_count(), 1);
+    assert_eq!(world.server.relay.allocation_count(), 1);
 }
 
 #[test]
 fn a_restored_relay_goes_on() {
     let mut world = World::new();
     let [(mut a, mask_a), (b, _)] = circuit(&mut world);
-    let snapshot = world.relay.snapshot();
+    let snapshot = world.server.relay.snapshot();
     let mut restored = World::with(config());
-    restored.relay = vizard_proto::Relay::restore(config(), kit::SEED, &snapshot).expect("ours");
+    restored.server.relay =
+        vizard_proto::Relay::restore(config(), kit::SEED, &snapshot).expect("ours");
     restored.now = world.now;
-    restored
-        .relay
-        .forwards(|key, forward| restored.table.insert(key, forward));
-    assert_eq!(restored.table.len(), 2);
-    assert_eq!(restored.relay.snapshot(), snapshot);
-    assert_eq!(restored.relay.poll_timeout(), world.relay.poll_timeout());
+    restored.server.rebuild();
+    assert_eq!(restored.forward_count(), 4);
+    assert_eq!(restored.server.relay.snapshot(), snapshot);
+    assert_eq!(
+        restored.server.relay.poll_timeout(),
+        world.server.relay.poll_timeout()
+    );
     assert_eq!(
         b.send_on(&mut restored, 0x4002, b"on"),
         Reaction::Arrives(a.tuple, channel_data(0x4001, b"on"))
@@ -399,7 +410,7 @@ fn permissions_and_channels_are_had_for_every_mask_address() {
         assert_eq!(lost, Reaction::Dropped(DropReason::ForeignPeer), "{peer}");
     }
     assert_eq!(a.bind(&mut world, 0x4001, mask_b), 200, "renewed");
-    assert!(world.table.is_empty());
+    assert!(world.forward_count() == 0);
 }
 
 /// Signalling may be faster than the other's Allocate.
@@ -419,7 +430,7 @@ fn what_was_permitted_before_the_peer_came_holds_when_it_does() {
     };
     assert_eq!(to, b.tuple);
     assert_eq!(b.bind(&mut world, 0x4002, mask_a), 200);
-    assert_eq!(world.table.len(), 2);
+    assert_eq!(world.forward_count(), 4);
 }
 
 #[test]
@@ -435,11 +446,11 @@ fn tickets_follow_the_wall_clock_when_it_is_set() {
     );
     world.command(Command::SetClock(WallClock::new(kit::START + 7200)));
     world.pass(Duration::ZERO);
-    assert_eq!(world.relay.allocation_count(), 0);
+    assert_eq!(world.server.relay.allocation_count(), 0);
     assert_eq!(
         b.send(&mut world, mask_a, b"x"),
         Reaction::Dropped(DropReason::NoAllocation)
     );
     world.pass(Duration::from_secs(2 * 86_400));
-    assert_eq!(world.relay.poll_timeout(), None);
+    assert_eq!(world.server.relay.poll_timeout(), None);
 }

@@ -36,9 +36,11 @@ impl Server for Scribe<'_> {
         let relay = &self.house.relay;
         let mut transcript = self.transcript.borrow_mut();
         writeln!(transcript, "{outputs:?} {:?}", relay.poll_timeout()).expect("a string");
-        relay.forwards(|key, forward| {
-            writeln!(transcript, "{key:?} {forward:?}").expect("a string");
-        });
+        for worker in [0, 1] {
+            relay.changes(worker, |change| {
+                writeln!(transcript, "{change:?}").expect("a string");
+            });
+        }
         writeln!(transcript, "{:?}", relay.snapshot()).expect("a string");
     }
 }
@@ -48,7 +50,7 @@ fn transcript(script: &Script, places: u64) -> String {
     let places = two_places(places, script, &config);
     let transcript = RefCell::default();
     let scribe = Scribe {
-        house: House::new(config, script.house.gates),
+        house: House::new(config, house::WORKERS),
         transcript: &transcript,
     };
     play(

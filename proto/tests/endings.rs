@@ -57,8 +57,12 @@ fn a_clock_that_leaps_and_comes_back_revives_nobody() {
     assert_eq!(try_ticket(&mut world, 2, &ticket(2, 0)), 200);
     world.command(end(1));
     leap(&mut world);
-    assert_eq!(world.relay.call_count(), 0, "the leap has ended call 2");
-    assert_eq!(world.relay.allocation_count(), 0);
+    assert_eq!(
+        world.server.relay.call_count(),
+        0,
+        "the leap has ended call 2"
+    );
+    assert_eq!(world.server.relay.allocation_count(), 0);
     for (port, call) in [(3, 1), (4, 2)] {
         assert_eq!(try_ticket(&mut world, port, &ticket(call, 0)), 401);
     }
@@ -75,7 +79,11 @@ fn a_clock_that_leaps_and_comes_back_revives_nobody() {
     world.command(open(3, START + 7200));
     assert_eq!(try_ticket(&mut world, 5, &ticket(3, 0)), 200, "a new call");
     world.pass(Duration::from_secs(7300));
-    assert_eq!(world.relay.poll_timeout(), None, "nothing is kept for it");
+    assert_eq!(
+        world.server.relay.poll_timeout(),
+        None,
+        "nothing is kept for it"
+    );
 }
 
 #[test]
@@ -102,8 +110,8 @@ fn what_was_forgotten_is_refused_by_the_floor() {
     let mut world = World::new();
     world.command(end(1));
     world.pass(Duration::from_secs(7300));
-    assert_eq!(world.relay.poll_timeout(), None, "forgotten");
-    let snapshot = world.relay.snapshot();
+    assert_eq!(world.server.relay.poll_timeout(), None, "forgotten");
+    let snapshot = world.server.relay.snapshot();
     world.command(Command::SetClock(WallClock::new(START - 7300)));
     let later = Ticket {
         expires_at: START + 7201,
@@ -118,7 +126,7 @@ fn what_was_forgotten_is_refused_by_the_floor() {
     };
     judge(&mut world);
     let mut heir = World::new();
-    heir.relay = Relay::restore(config(), kit::SEED, &snapshot).expect("ours");
+    heir.server.relay = Relay::restore(config(), kit::SEED, &snapshot).expect("ours");
     judge(&mut heir);
 }
 

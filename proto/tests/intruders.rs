@@ -6,7 +6,7 @@ mod kit;
 use std::net::{IpAddr, SocketAddr};
 
 use kit::{Phone, Reaction, World, circuit, ticket, udp};
-use vizard_proto::contract::DropReason;
+use vizard_proto::usage::DropReason;
 
 /// Loopback, private, link-local, metadata, multicast, broadcast, reserved, mapped and embedded
 /// IPv4, and the relay's own.

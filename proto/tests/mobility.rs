@@ -10,8 +10,9 @@ use kit::{Phone, Reaction, World, channel_data, code, config, pair, tcp, ticket,
 use vizard_proto::Relay;
 use vizard_proto::address::FiveTuple;
 use vizard_proto::auth::ticket::{CallId, Ticket};
-use vizard_proto::contract::{Command, DropReason, Scope};
+use vizard_proto::contract::{Command, Scope};
 use vizard_proto::stun::{AttributeType as A, Message, Method, TransactionId, Writer};
+use vizard_proto::usage::DropReason;
 
 fn allocate(world: &mut World, phone: &mut Phone) -> (SocketAddr, Vec<u8>) {
     let answer = phone.ask(world, Method::ALLOCATE, |writer| {
@@ -73,12 +74,16 @@ fn a_client_moves_and_the_other_party_sees_nothing_of_it() {
             a.send(&mut world, mask_b, b"word"),
         ];
         assert_eq!(after, before);
-        assert_eq!(world.table.len(), 2, "both directions, and none of before");
+        assert_eq!(
+            world.forward_count(),
+            4,
+            "both directions, and none of before"
+        );
         let heard = b.send_on(&mut world, 0x4002, b"word");
         assert_eq!(heard, Reaction::Arrives(to, channel_data(0x4001, b"word")));
         let old = world.send(from, &channel_data(0x4001, b"word"));
         assert_eq!(old, Reaction::Dropped(DropReason::NoAllocation));
-        assert_eq!(world.relay.allocation_count(), 2);
+        assert_eq!(world.server.relay.allocation_count(), 2);
         assert_eq!(world.events.len(), events, "nobody is told");
         a.tuple = udp("198.51.109.1:1");
         a.nonce.clear();
@@ -182,7 +187,8 @@ fn who_asked_for_none_has_none() {
 fn a_restored_relay_knows_the_tickets() {
     let mut world = World::new();
     let [(mut a, mask_a, first), _] = roamer(&mut world, udp("198.51.100.10:5000"));
-    world.relay = Relay::restore(config(), kit::SEED, &world.relay.snapshot()).expect("ours");
+    world.server.relay =
+        Relay::restore(config(), kit::SEED, &world.server.relay.snapshot()).expect("ours");
     a.tuple = udp("198.51.107.1:5000");
     assert_eq!(code(&refresh(&mut world, &mut a, &first)), 200);
     a.nonce.clear();
@@ -204,11 +210,15 @@ fn a_client_may_start_over_from_another_network() {
     assert_eq!(b.permit(&mut world, mask), 200);
     let heard = b.send(&mut world, mask, b"x");
     assert!(matches!(heard, Reaction::Arrives(to, _) if to == moved.tuple));
-    assert_eq!(world.relay.allocation_count(), 3);
+    assert_eq!(world.server.relay.allocation_count(), 3);
     for phone in [&mut moved, &mut b] {
         assert_eq!(phone.refresh(&mut world, 3600), 200);
     }
     world.pass(Duration::from_secs(601));
-    assert_eq!(world.relay.allocation_count(), 2, "what was left behind");
+    assert_eq!(
+        world.server.relay.allocation_count(),
+        2,
+        "what was left behind"
+    );
     assert_eq!(a.refresh(&mut world, 600), 437);
 }

@@ -9,11 +9,17 @@ mod kit;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
+use std::net::SocketAddr;
+
+use vizard_proto::address::{Client, FiveTuple};
+use vizard_proto::auth::ticket::Ticket;
 use vizard_proto::channel_data::{self, ChannelNumber};
+use vizard_proto::contract::Verdict;
 use vizard_proto::framing::next_frame;
 use vizard_proto::stun::{
     AttributeType, Class, Integrity, Message, Method, TransactionId, Writer, data_indication_prefix,
 };
+use vizard_proto::{Step, Worker};
 
 thread_local! {
     /// Allocations of this thread. Other tests run on other threads.
@@ -131,49 +137,71 @@ fn channel_data_and_frames_are_read_in_place() {
     assert_eq!(allocations(work), 0);
 }
 
-/// Both directions of a circuit through a hand's table, and both ways through the relay itself:
-/// Send to Data indication, and channels that the hand knows nothing of.
-#[test]
-fn forwarding_takes_no_memory() {
-    let mut world = kit::World::new();
-    let [(a, _), (b, mask_b)] = kit::circuit(&mut world);
-    let mut out = [0; 1024];
-    let mut send = [0; 256];
-    let mut writer = Writer::new(&mut send, Class::Indication, Method::SEND, ID);
-    writer.xor_address(AttributeType::XOR_PEER_ADDRESS, mask_b);
-    writer.bytes(AttributeType::DATA, &[1; 172]);
+/// A Send indication of 172 bytes to `peer`.
+fn send_to(peer: SocketAddr) -> Vec<u8> {
+    let mut packet = vec![0; 256];
+    let mut writer = Writer::new(&mut packet, Class::Indication, Method::SEND, ID);
+    writer.xor_address(AttributeType::XOR_PEER_ADDRESS, peer);
+    writer.bytes(AttributeType::DATA, &[9; 172]);
+    writer.fingerprint();
     let len = writer.finish().unwrap();
-    for (tuple, channel) in [(a.tuple, 0x4001), (b.tuple, 0x4002)] {
-        let packet = kit::channel_data(channel, &[9; 172]);
-        let mut wire = [0; 176];
-        let client = vizard_proto::address::Client { tuple, hand: 0 };
-        let (now, table, relay) = (world.now, &mut world.table, &mut world.relay);
-        let count = allocations(|| {
-            for _ in 0..100 {
-                wire.copy_from_slice(&packet);
-                table.forward(now, &tuple, &mut wire).expect("an entry");
-                let verdict = relay.handle_packet(now, client, &packet, &mut out);
-                assert!(matches!(
-                    verdict,
-                    vizard_proto::contract::Verdict::Forward(_)
-                ));
+    packet.truncate(len);
+    packet
+}
+
+/// All four forms (a channel or an indication comes in, a channel or an indication goes out), by
+/// the worker's entries and through the relay, over IPv4 and IPv6.
+#[test]
+fn no_form_of_media_takes_memory() {
+    for [from, to] in [
+        ["198.51.100.10:5000", "198.51.101.20:6000"],
+        ["[2001:db8:5::1]:5000", "198.51.101.20:6000"],
+        ["[2001:db8:5::1]:5000", "[2001:db8:6::1]:6000"],
+    ] {
+        for back in [None, Some(0x4002)] {
+            let mut world = kit::World::new();
+            let limited = Ticket {
+                kbps: 1_000_000,
+                ..kit::ticket(1, 0)
+            };
+            let mut a = kit::Phone::new(kit::udp(from), &limited);
+            let mut b = kit::Phone::new(kit::udp(to), &kit::ticket(1, 1));
+            let (mask_a, mask_b) = (a.allocate(&mut world), b.allocate(&mut world));
+            assert_eq!(a.bind(&mut world, 0x4001, mask_b), 200);
+            let done = match back {
+                Some(channel) => b.bind(&mut world, channel, mask_a),
+                None => b.permit(&mut world, mask_a),
+            };
+            assert_eq!(done, 200);
+            for packet in [kit::channel_data(0x4001, &[9; 172]), send_to(mask_b)] {
+                assert_eq!(
+                    carry(&mut world, a.tuple, &packet),
+                    0,
+                    "{from} {to} {back:?}"
+                );
             }
-            table.drain_usage(|_, usage| assert_eq!(usage.packets, 100));
-        });
-        assert_eq!(count, 0);
+        }
     }
-    let client = vizard_proto::address::Client {
-        tuple: a.tuple,
-        hand: 0,
-    };
-    let count = allocations(|| {
-        let verdict = world
-            .relay
-            .handle_packet(world.now, client, &send[..len], &mut out);
-        assert!(matches!(
-            verdict,
-            vizard_proto::contract::Verdict::Forward(_)
-        ));
-    });
-    assert_eq!(count, 0);
+}
+
+/// How much memory a packet takes on either way.
+fn carry(world: &mut kit::World, tuple: FiveTuple, packet: &[u8]) -> usize {
+    let client = Client { tuple, worker: 0 };
+    let kit::Server { relay, workers, .. } = &mut world.server;
+    let worker = &mut workers[0];
+    let mut blind = Worker::new(&kit::config(), 1, kit::SEED);
+    let mut out = [0; 1024];
+    let now = world.now;
+    allocations(|| {
+        for _ in 0..10 {
+            let step = worker.handle(now, client, packet, &mut out);
+            assert!(matches!(step, Step::Transmit(_)));
+            let Step::Ask(admitted) = blind.handle(now, client, packet, &mut out) else {
+                panic!("it has no entries");
+            };
+            let verdict = relay.handle(now, admitted, &mut out);
+            assert!(matches!(verdict, Verdict::Transmit(..)));
+        }
+        worker.drain_usage(|_, usage| assert_eq!(usage.packets, 10));
+    })
 }

@@ -243,6 +243,8 @@ fn assert_reached(reached: &Reached) {
     ];
     let ways = ways.map(|way| (way, 0));
     let indications = [
+        ("by table from b", 1),
+        ("by table to b", 1),
         ("by relay from b", 1),
         ("by relay to b", 1),
         ("move", 1),

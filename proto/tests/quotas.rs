@@ -53,16 +53,20 @@ fn quotas() {
     other.command(open(1));
     let now = other.now;
     assert_eq!(
-        other.relay.handle_command(now, open(2)),
+        other.server.relay.handle_command(now, open(2)),
         Err(CommandError::Capacity)
     );
     assert_eq!(
-        other.relay.handle_command(now, open(1)),
+        other.server.relay.handle_command(now, open(1)),
         Ok(()),
         "it has its place"
     );
     other.pass(Duration::from_secs(100));
-    assert_eq!(other.relay.call_count(), 0, "its tickets have run out");
+    assert_eq!(
+        other.server.relay.call_count(),
+        0,
+        "its tickets have run out"
+    );
     other.command(open(2));
 }
 
@@ -108,7 +112,7 @@ fn one_allocation_too_many_takes_the_place_of_an_idle_one() {
     assert_eq!(other.refresh(&mut world, 600), 200, "another ticket's");
     let evicted = |event: &&Event| matches!(event, Event::AllocationEnded { reason, .. } if *reason == EndReason::Evicted);
     assert_eq!(world.events.iter().filter(evicted).count(), 1);
-    assert_eq!(world.relay.allocation_count(), 4);
+    assert_eq!(world.server.relay.allocation_count(), 4);
 }
 
 /// A client in a mesh makes its allocations for each of the others.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use kit::{Phone, Reaction, World, config, pair, tcp, ticket, udp};
 use vizard_proto::auth::ticket::Ticket;
-use vizard_proto::contract::DropReason;
 use vizard_proto::stun::{AttributeType as A, Class, Message, Method, Writer};
+use vizard_proto::usage::DropReason;
 
 /// Attributes as they stand in a request.
 type Attributes<'a> = &'a [(A, &'a [u8])];

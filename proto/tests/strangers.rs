@@ -9,9 +9,9 @@ use std::time::Duration;
 use kit::{Phone, Reaction, World, config, pair, ticket, udp};
 use proptest::prelude::*;
 use vizard_proto::address::{Client, FiveTuple};
-use vizard_proto::contract::DropReason;
-use vizard_proto::gate::{Admission, Gate};
 use vizard_proto::stun::{AttributeType as A, Class, Integrity, Message, Method, Writer};
+use vizard_proto::usage::DropReason;
+use vizard_proto::{Step, Worker};
 
 /// The largest unauthenticated answer for a realm of up to twelve characters.
 const MOST: usize = 88;
@@ -89,7 +89,7 @@ fn every_answer_to_a_stranger_fits_the_budget() {
     for code in [200, 400, 401, 420, 438] {
         assert!(codes.contains_key(&code), "{code} was reached: {codes:?}");
     }
-    assert_eq!(world.relay.allocation_count(), 0);
+    assert_eq!(world.server.relay.allocation_count(), 0);
 }
 
 /// RFC 8489 section 6.3.
@@ -200,12 +200,12 @@ fn a_captured_allocate_is_of_no_use_elsewhere() {
         };
         assert_eq!(kit::code(&answer), 438);
     }
-    assert_eq!(world.relay.allocation_count(), 0);
+    assert_eq!(world.server.relay.allocation_count(), 0);
     assert!(matches!(
         world.send(phone.tuple, &captured),
         Reaction::Answer(_)
     ));
-    assert_eq!(world.relay.allocation_count(), 1);
+    assert_eq!(world.server.relay.allocation_count(), 1);
 }
 
 #[test]
@@ -285,14 +285,14 @@ fn responses_and_foreign_indications_get_silence() {
 #[test]
 fn a_hundred_thousand_sources_leave_nothing_behind() {
     let mut world = World::new();
-    let mut gate = Gate::new(&config(), kit::SEED);
+    let mut worker = Worker::new(&config(), 1, kit::SEED);
     let knock = request(Method::ALLOCATE, |_| {});
     let binding = request(Method::BINDING, |_| {});
     let mut phone = Phone::new(udp("198.51.100.1:1"), &ticket(1, 0));
     phone.nonce = vec![b'x'; 28];
     let id = world.transaction();
     let forged = phone.request(Method::ALLOCATE, id, |_| {});
-    let before = world.relay.snapshot();
+    let before = world.server.relay.snapshot();
     let mut out = [0; 1024];
     for source in 0..100_000_u32 {
         let ip = Ipv4Addr::from_bits(0x0b00_0000 + source * 131);
@@ -304,18 +304,18 @@ fn a_hundred_thousand_sources_leave_nothing_behind() {
         for packet in [&knock, &binding, &forged] {
             world.send(tuple, packet);
         }
-        let client = Client { tuple, hand: 0 };
-        assert_ne!(
-            gate.admit(world.now, &client, &knock, &mut out),
-            Admission::Relay
-        );
-        assert_ne!(
-            gate.admit(world.now, &client, &forged, &mut out),
-            Admission::Relay
-        );
+        let client = Client { tuple, worker: 0 };
+        for packet in [&knock, &forged] {
+            let step = worker.handle(world.now, client, packet, &mut out);
+            assert!(!matches!(step, Step::Ask(_)));
+        }
     }
-    assert_eq!(world.relay.snapshot(), before, "not one byte of state");
-    assert_eq!(world.relay.poll_timeout(), None);
+    assert_eq!(
+        world.server.relay.snapshot(),
+        before,
+        "not one byte of state"
+    );
+    assert_eq!(world.server.relay.poll_timeout(), None);
 }
 
 /// A packet that was good until somebody damaged it.

@@ -13,8 +13,9 @@ use vizard_proto::contract::{Command, Output, Scope};
 
 const PARTIES: u8 = 16;
 const SOCKETS: u8 = 4;
-/// Outputs of one call into the relay: 512 steps, and what the last of them was in the middle of.
-const MOST: usize = 800;
+/// Outputs of one call into the relay: two for each of 512 steps, and what the last of them was in
+/// the middle of.
+const MOST: usize = 1300;
 
 /// Sixteen parties with four allocations each, and channels between any two of different parties.
 fn mesh(world: &mut World) -> Vec<Phone> {
@@ -37,7 +38,7 @@ fn mesh(world: &mut World) -> Vec<Phone> {
             assert_eq!(phone.bind(world, number, *mask), 200);
         }
     }
-    assert_eq!(world.table.len(), 64 * 60);
+    assert_eq!(world.forward_count(), 2 * 64 * 60);
     phones.into_iter().map(|(_, phone, _)| phone).collect()
 }
 
@@ -46,11 +47,12 @@ fn mesh(world: &mut World) -> Vec<Phone> {
 fn drain(world: &mut World) -> (usize, usize) {
     let (mut most, mut calls) = (count(world), 1);
     while world
+        .server
         .relay
         .poll_timeout()
         .is_some_and(|due| due <= world.now)
     {
-        world.relay.handle_timeout(world.now);
+        world.server.relay.handle_timeout(world.now);
         most = most.max(count(world));
         calls += 1;
     }
@@ -59,10 +61,10 @@ fn drain(world: &mut World) -> (usize, usize) {
 
 fn count(world: &mut World) -> usize {
     let mut outputs = 0;
-    while let Some(output) = world.relay.poll_output() {
+    while let Some(output) = world.server.relay.poll_output() {
         outputs += 1;
-        if let Output::RemoveForward(key) = output {
-            world.table.remove(&key);
+        if let Output::Change(worker, change) = output {
+            world.server.workers[usize::from(worker)].apply(change);
         }
     }
     outputs
@@ -76,8 +78,11 @@ fn tickets_that_expire_together_are_ended_bit_by_bit() {
     let (most, calls) = drain(&mut world);
     assert!(most <= MOST, "{most} outputs of one call");
     assert!(calls > 4, "{calls} calls");
-    assert_eq!((world.relay.allocation_count(), world.table.len()), (0, 0));
-    assert_eq!(world.relay.poll_timeout(), None);
+    assert_eq!(
+        (world.server.relay.allocation_count(), world.forward_count()),
+        (0, 0)
+    );
+    assert_eq!(world.server.relay.poll_timeout(), None);
 }
 
 #[test]
@@ -91,13 +96,13 @@ fn a_revoked_call_is_ended_bit_by_bit() {
     };
     for (scope, bit_by_bit) in [(Scope::Party(15), false), (Scope::Call, true)] {
         let now = world.now;
-        let done = world.relay.handle_command(now, revoke(scope));
+        let done = world.server.relay.handle_command(now, revoke(scope));
         assert_eq!(done, Ok(()));
         let due = |relay: &Relay| relay.poll_timeout().is_some_and(|due| due <= now);
-        assert_eq!(due(&world.relay), bit_by_bit, "the rest at once");
+        assert_eq!(due(&world.server.relay), bit_by_bit, "the rest at once");
         let most = count(&mut world);
         assert!(most <= MOST, "{most} outputs of the command");
-        let restored = Relay::restore(kit::config(), kit::SEED, &world.relay.snapshot());
+        let restored = Relay::restore(kit::config(), kit::SEED, &world.server.relay.snapshot());
         let restored = restored.expect("ours");
         assert_eq!(due(&restored), bit_by_bit, "whoever does it");
         let (most, _) = drain(&mut world);
@@ -105,10 +110,13 @@ fn a_revoked_call_is_ended_bit_by_bit() {
         let phone = phones.last_mut().expect("one of party 15");
         assert_eq!(phone.refresh(&mut world, 600), 401);
         if scope == Scope::Party(15) {
-            assert_eq!(world.relay.allocation_count(), 60);
-            assert_eq!(world.table.len(), 60 * 56);
+            assert_eq!(world.server.relay.allocation_count(), 60);
+            assert_eq!(world.forward_count(), 2 * 60 * 56);
             assert_eq!(phones[0].refresh(&mut world, 600), 200);
         }
     }
-    assert_eq!((world.relay.allocation_count(), world.table.len()), (0, 0));
+    assert_eq!(
+        (world.server.relay.allocation_count(), world.forward_count()),
+        (0, 0)
+    );
 }

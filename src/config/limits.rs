@@ -18,7 +18,8 @@ pub struct Limits {
     pub permissions: usize,
     /// Channels per allocation.
     pub channels: usize,
-    /// Kilobits of payload per second that one allocation may send; 0 is no limit.
+    /// Kilobits per second that one ticket may send, 60 bytes of headers a packet included; 0 is no
+    /// limit.
     pub kbps_per_ticket: u32,
     /// Longest allocation lifetime granted.
     pub max_lifetime: Period,

@@ -4,6 +4,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use vizard_proto::config::{LARGEST_PAYLOAD, SMALLEST_CAP};
 
 use super::reader::Document;
 use super::relay::is_host_name;
@@ -25,6 +26,8 @@ pub struct Masking {
     pub mapped_address_v6: Ipv6Addr,
     /// Who gets an answer to a plain STUN Binding.
     pub answer_binding: AnswerBinding,
+    /// The largest payload in bytes that parties may send each other, DTLS handshakes excepted.
+    pub payload_cap: usize,
 }
 
 /// Who gets an answer to a plain STUN Binding.
@@ -51,6 +54,7 @@ impl Default for Masking {
             mapped_address_v4: Ipv4Addr::new(192, 0, 2, 1),
             mapped_address_v6: Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1),
             answer_binding: AnswerBinding::UnlessMasked,
+            payload_cap: LARGEST_PAYLOAD,
         }
     }
 }
@@ -89,6 +93,12 @@ impl Masking {
                 d.answer_binding,
                 "\"unless-masked\", \"never\" or \"always\"",
                 |_| true,
+            ),
+            payload_cap: s.key(
+                "payload_cap",
+                d.payload_cap,
+                "a number of bytes from 1200 to 4096",
+                |cap| (SMALLEST_CAP..=LARGEST_PAYLOAD).contains(cap),
             ),
         };
         s.finish();

@@ -31,7 +31,8 @@ pub struct Call {
     pub opened_at: u64,
     /// Unix seconds at which its tickets expire, and with them the call.
     pub expires_at: u64,
-    /// Limit for what one allocation sends, in kilobits of payload per second; 0 is none.
+    /// Limit for what one ticket sends, in kilobits per second with 60 bytes of headers a packet; 0
+    /// is none.
     pub kbps: u32,
     /// What the policy was asked.
     pub request: Request,

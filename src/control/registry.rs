@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use vizard_proto::auth::ticket::CallId;
-use vizard_proto::contract::AllocationId;
+use vizard_proto::id::AllocationId;
 
 use super::calls::{Call, Phase, Traffic};
 use super::clock::Now;

@@ -58,7 +58,7 @@ pub struct Live {
     pub host_names: Vec<String>,
     /// How many calls the relay takes.
     pub calls_limit: usize,
-    /// Most kilobits of payload per second that a call may ask for one allocation; 0 is no limit.
+    /// Most kilobits per second that a call may ask for each ticket; 0 is no limit.
     pub kbps_limit: u32,
 }
 
@@ -71,7 +71,7 @@ pub struct Wanted {
     pub request: Request,
     /// Seconds that the tickets shall live; `None`: as long as the policy says.
     pub ttl: Option<u32>,
-    /// Limit for what one allocation sends, in kilobits of payload per second.
+    /// Limit for what one ticket sends, in kilobits per second.
     pub kbps: Option<NonZeroU32>,
 }
 

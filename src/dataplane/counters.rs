@@ -1,11 +1,12 @@
 //! What a worker counts. It adds up in plain numbers and moves the sums into the metrics once per
-//! turn, so that workers do not fight over cache lines for every packet.
+//! round, so that workers do not fight over cache lines for every packet.
 
 use std::collections::HashMap;
 
 use vizard_proto::address::Transport;
-use vizard_proto::contract::{DropReason, EndReason};
+use vizard_proto::contract::EndReason;
 use vizard_proto::stun::{Message, Method};
+use vizard_proto::usage::DropReason;
 
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Counter, Counters as Labelled, code_label};
@@ -118,8 +119,6 @@ labels! {
         Timeout = "timeout",
         /// A closed connection.
         Disconnect = "disconnect",
-        /// A connection's check for an allocation.
-        Check = "check",
         /// Rebuilding a forwarding table.
         Rebuild = "rebuild",
         /// A look at the load.

@@ -1,5 +1,5 @@
-//! What a worker is sent by others: changes of the forwarding table, and messages for connections
-//! that it owns. Both come through queues of fixed size, neither sender ever waits.
+//! What a worker is sent by others: changes of what it knows, and messages for connections that it
+//! owns. Both come through queues of fixed size, neither sender ever waits.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,34 +8,25 @@ use std::sync::{Mutex, PoisonError};
 use crossbeam_queue::ArrayQueue;
 use mio::Waker;
 use vizard_proto::address::FiveTuple;
-use vizard_proto::forward::{Forward, ForwardKey};
+use vizard_proto::forward::Change;
 
+use super::batch::HANDOVER;
 use super::counters::Path;
 
 /// How many messages for a worker's connections may wait for it.
-const PARCELS: usize = 256;
-
-/// The largest message that is handed over: a full buffer behind the largest prefix, and padding.
-pub(super) const PARCEL_SIZE: usize = super::worker::SLOT + 64;
-
-/// A change of the forwarding table.
-#[derive(Clone, Copy)]
-pub(super) enum Change {
-    Install(ForwardKey, Forward),
-    Remove(ForwardKey),
-}
+const HANDOVERS: usize = 256;
 
 /// A message on its way to a connection of another worker.
-pub(super) struct Parcel {
+pub(super) struct Handover {
     pub(super) to: FiveTuple,
     pub(super) path: Path,
     /// How much of it the client gets to see as payload, for the statistics.
     pub(super) payload: usize,
     len: usize,
-    bytes: [u8; PARCEL_SIZE],
+    bytes: [u8; HANDOVER],
 }
 
-impl Parcel {
+impl Handover {
     fn empty() -> Box<Self> {
         let nobody = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
         Box::new(Self {
@@ -47,7 +38,7 @@ impl Parcel {
             path: Path::Table,
             payload: 0,
             len: 0,
-            bytes: [0; PARCEL_SIZE],
+            bytes: [0; HANDOVER],
         })
     }
 
@@ -55,7 +46,7 @@ impl Parcel {
         &self.bytes[..self.len]
     }
 
-    /// Copies `parts` in, one behind the other; whether they fit.
+    /// Copies `parts` in, one after the other; whether they fit.
     fn fill(&mut self, parts: &[&[u8]]) -> bool {
         self.len = 0;
         for part in parts {
@@ -85,8 +76,8 @@ impl Parcel {
 pub(super) struct Mailbox {
     changes: ArrayQueue<Change>,
     rebuild: AtomicBool,
-    parcels: ArrayQueue<Box<Parcel>>,
-    spare: ArrayQueue<Box<Parcel>>,
+    handovers: ArrayQueue<Box<Handover>>,
+    spare: ArrayQueue<Box<Handover>>,
     woken: AtomicBool,
     waker: Waker,
     /// Connections to be closed because their calls have ended: at most as many as there are.
@@ -95,16 +86,16 @@ pub(super) struct Mailbox {
 }
 
 impl Mailbox {
-    /// A mailbox for so many table changes. With `handover`, also for parcels.
+    /// A mailbox for so many changes. With `handover`, also for messages.
     pub(super) fn new(waker: Waker, changes: usize, handover: bool) -> Self {
-        let spare = ArrayQueue::new(PARCELS);
+        let spare = ArrayQueue::new(HANDOVERS);
         if handover {
-            while spare.push(Parcel::empty()).is_ok() {}
+            while spare.push(Handover::empty()).is_ok() {}
         }
         Self {
             changes: ArrayQueue::new(changes.max(1)),
             rebuild: AtomicBool::new(false),
-            parcels: ArrayQueue::new(PARCELS),
+            handovers: ArrayQueue::new(HANDOVERS),
             spare,
             woken: AtomicBool::new(false),
             waker,
@@ -142,12 +133,12 @@ impl Mailbox {
         }
     }
 
-    /// Whether the table has to be rebuilt from the relay.
+    /// Whether the worker has to start over with what the relay knows.
     pub(super) fn wants_rebuild(&self) -> bool {
         self.rebuild.load(Ordering::SeqCst)
     }
 
-    /// Demands that the table be rebuilt from the relay.
+    /// Has the worker start over with what the relay knows.
     pub(super) fn demand_rebuild(&self) {
         self.rebuild.store(true, Ordering::SeqCst);
     }
@@ -171,27 +162,27 @@ impl Mailbox {
         payload: usize,
         parts: &[&[u8]],
     ) -> bool {
-        let Some(mut parcel) = self.spare.pop() else {
+        let Some(mut handover) = self.spare.pop() else {
             return false;
         };
-        (parcel.to, parcel.path, parcel.payload) = (to, path, payload);
-        if !parcel.fill(parts) {
-            self.give_back(parcel);
+        (handover.to, handover.path, handover.payload) = (to, path, payload);
+        if !handover.fill(parts) {
+            self.give_back(handover);
             return false;
         }
-        let queued = self.parcels.push(parcel).is_ok();
+        let queued = self.handovers.push(handover).is_ok();
         self.wake();
         queued
     }
 
     /// The next message for a connection of this worker. It goes back with [`Self::give_back`].
-    pub(super) fn next_parcel(&self) -> Option<Box<Parcel>> {
-        self.parcels.pop()
+    pub(super) fn next_handover(&self) -> Option<Box<Handover>> {
+        self.handovers.pop()
     }
 
-    pub(super) fn give_back(&self, parcel: Box<Parcel>) {
-        // There are never more parcels than places for them.
-        let _ = self.spare.push(parcel);
+    pub(super) fn give_back(&self, handover: Box<Handover>) {
+        // There are never more handovers than places for them.
+        let _ = self.spare.push(handover);
     }
 
     /// Wakes the worker, once until it calls [`Self::awake`].
@@ -219,19 +210,16 @@ impl Mailbox {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
-
-    use mio::Poll;
+    use mio::{Poll, Token};
     use vizard_proto::address::{Client, Transport};
     use vizard_proto::channel_data::ChannelNumber;
-    use vizard_proto::contract::AllocationId;
+    use vizard_proto::forward::{Form, Forward, ForwardKey, Way};
 
     use super::*;
-    use crate::dataplane::worker::WAKER;
 
     fn mailbox(changes: usize) -> (Poll, Mailbox) {
         let poll = Poll::new().expect("a poll");
-        let waker = Waker::new(poll.registry(), WAKER).expect("a waker");
+        let waker = Waker::new(poll.registry(), Token(0)).expect("a waker");
         (poll, Mailbox::new(waker, changes, true))
     }
 
@@ -244,11 +232,14 @@ mod tests {
         }
     }
 
+    fn channel(number: u16) -> ChannelNumber {
+        ChannelNumber::new(0x4000 + number).expect("a channel")
+    }
+
     fn key(number: u16) -> ForwardKey {
-        let channel = ChannelNumber::new(0x4000 + number).expect("a channel");
         ForwardKey {
             tuple: tuple(),
-            channel,
+            way: Way::Channel(channel(number)),
         }
     }
 
@@ -256,11 +247,9 @@ mod tests {
         let forward = Forward {
             to: Client {
                 tuple: tuple(),
-                hand: 0,
+                worker: 0,
             },
-            channel: key(number).channel,
-            allocation: AllocationId(1),
-            kbps: NonZeroU32::new(1),
+            form: Form::ChannelData(channel(number)),
         };
         Change::Install(key(number), forward)
     }
@@ -296,18 +285,18 @@ mod tests {
     }
 
     #[test]
-    fn parcels_are_bounded_and_come_back() {
+    fn handovers_are_bounded_and_come_back() {
         let (_poll, mailbox) = mailbox(1);
         let parts: [&[u8]; 3] = [b"head", b"body", &[0; 3]];
-        for _ in 0..PARCELS {
+        for _ in 0..HANDOVERS {
             assert!(mailbox.hand_over(tuple(), Path::Relay, 4, &parts));
         }
         assert!(!mailbox.hand_over(tuple(), Path::Relay, 4, &parts));
-        let parcel = mailbox.next_parcel().expect("there are some");
-        assert_eq!(parcel.as_bytes(), b"headbody\0\0\0");
-        assert_eq!((parcel.to, parcel.payload), (tuple(), 4));
-        mailbox.give_back(parcel);
-        assert!(!mailbox.hand_over(tuple(), Path::Table, 0, &[&[0; PARCEL_SIZE], b"x"]));
-        assert!(mailbox.hand_over(tuple(), Path::Table, 0, &[&[0; PARCEL_SIZE]]));
+        let handover = mailbox.next_handover().expect("there are some");
+        assert_eq!(handover.as_bytes(), b"headbody\0\0\0");
+        assert_eq!((handover.to, handover.payload), (tuple(), 4));
+        mailbox.give_back(handover);
+        assert!(!mailbox.hand_over(tuple(), Path::Table, 0, &[&[0; HANDOVER], b"x"]));
+        assert!(mailbox.hand_over(tuple(), Path::Table, 0, &[&[0; HANDOVER]]));
     }
 }

@@ -7,14 +7,20 @@
 //!
 //! Timers: the first worker tells the relay the time, a quarter of a second late at worst.
 
-mod brain;
+mod batch;
+mod carrier;
+mod clock;
 mod coalesce;
 mod counters;
-mod desk;
-mod exits;
+mod egress;
 mod hash;
+mod lifecycle;
 mod listen;
 mod mailbox;
+mod quota;
+mod report;
+mod rules;
+mod shared;
 mod stream;
 mod udp;
 mod worker;
@@ -23,29 +29,29 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use mio::{Poll, Waker};
 use vizard_proto::Relay;
 use vizard_proto::address::Transport;
 use vizard_proto::config::Config;
-use vizard_proto::contract::{AllocationId, Command, CommandError, Event, Usage};
-use vizard_proto::forward::ForwardTable;
-use vizard_proto::gate::Gate;
-use vizard_proto::time::WallClock;
+use vizard_proto::contract::{Command, CommandError};
 
 use crate::telemetry::Metrics;
-use brain::{Brain, Rules};
-use desk::Desk;
+use clock::Clock;
 use mailbox::Mailbox;
-use stream::{Listener, Quota};
-use worker::{Seat, WAKER, Worker};
+use quota::Quota;
+use rules::Rules;
+use shared::Shared;
+use stream::Listener;
+use worker::{WAKER, Worker, WorkerSockets};
 
 pub use listen::ListenError;
-pub use stream::ConnectionLimits;
+pub use quota::ConnectionLimits;
+pub use report::{Load, Report};
 pub use udp::FastPath;
 
-/// How many forwarding entries may wait for a worker unless [`Settings::changes`] says otherwise.
+/// How many changes of what a worker knows may wait for it unless [`Settings::changes`] says otherwise.
 pub const DEFAULT_CHANGES: usize = 16_384;
 /// More workers than this are not started.
 const MOST_WORKERS: usize = 256;
@@ -64,34 +70,13 @@ pub struct Settings {
     pub seed: [u8; 32],
     /// Bounds on TCP connections.
     pub connections: ConnectionLimits,
-    /// How many changes of the forwarding table may wait for a worker before it must copy the
-    /// whole table from the relay.
+    /// How many changes of what a worker knows may wait for it before it must start over with all
+    /// that the relay knows.
     pub changes: usize,
     /// How datagrams travel.
     pub fast_path: FastPath,
     /// How often a worker looks for datagrams while they keep coming; zero: whenever one comes.
     pub coalesce: Duration,
-}
-
-/// What the control side hears.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Report {
-    /// Something happened to an allocation.
-    Event(Event),
-    /// An allocation's client sent so much more to its peers. What it sent last may be reported up
-    /// to a second after [`Event::AllocationEnded`].
-    Usage(AllocationId, Usage),
-}
-
-/// Load at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Load {
-    /// Allocations.
-    pub allocations: usize,
-    /// Open calls.
-    pub calls: usize,
-    /// Forwarding entries, up to a second old.
-    pub forwards: usize,
 }
 
 /// Why the data plane did not start.
@@ -111,41 +96,41 @@ pub enum StartError {
 /// The only door from the control side to the relay. Clones are the same door.
 #[derive(Clone)]
 pub struct Handle {
-    brain: Arc<Brain>,
+    shared: Arc<Shared>,
 }
 
 impl Handle {
     /// Tells the relay something. When this returns, it holds for every packet received from then
     /// on, on every worker. Never waits for a worker.
     pub fn command(&self, command: Command) -> Result<(), CommandError> {
-        self.brain.command(command)
+        self.shared.command(command)
     }
 
     /// Lets the workers serve clients; until then what comes in waits in the kernel. To be called
     /// when the relay has been told all that must survive a restart.
-    pub fn open_doors(&self) {
-        self.brain.open_doors();
+    pub fn start_serving(&self) {
+        self.shared.lifecycle.start_serving();
     }
 
     /// Chooses how datagrams travel. None is lost by it.
     pub fn set_fast_path(&self, fast_path: FastPath) {
-        self.brain.set_fast_path(fast_path);
+        self.shared.rules.set_fast_path(fast_path);
     }
 
     /// Chooses how often a worker looks for datagrams while they keep coming. Workers follow
     /// within a second.
     pub fn set_coalesce(&self, interval: Duration) {
-        self.brain.set_coalesce(interval);
+        self.shared.rules.set_coalesce(interval);
     }
 
     /// How much there is to do.
     pub fn load(&self) -> Load {
-        self.brain.load()
+        self.shared.load()
     }
 
     /// Tells all workers to stop; [`Running::join`] waits for them.
     pub fn shutdown(&self) {
-        self.brain.stop();
+        self.shared.stop();
     }
 }
 
@@ -176,50 +161,47 @@ impl Running {
     }
 }
 
-/// Opens the listeners and starts the workers, which wait for [`Handle::open_doors`]. `report` is called by workers, at times under the
-/// relay's lock: it must neither block nor use the [`Handle`].
+/// Opens the listeners and starts the workers, which wait for [`Handle::start_serving`]. `report` is
+/// called by workers, at times under the relay's lock: it must neither block nor use the [`Handle`].
 pub fn start(
     mut settings: Settings,
     report: Box<dyn Fn(Report) + Send + Sync>,
     metrics: Arc<Metrics>,
 ) -> Result<(Handle, Running), StartError> {
     let workers = worker_count(settings.workers);
-    let (origin, clock) = clock();
-    settings.relay.clock = clock;
+    let (clock, wall_clock) = Clock::start();
+    settings.relay.clock = wall_clock;
     settings.workers = workers;
     let Listeners {
-        udp, tcp, seats, ..
+        udp, tcp, sockets, ..
     } = open_listeners(&settings, workers)?;
     let mut mailboxes = Vec::with_capacity(workers);
     let mut registries = Vec::with_capacity(workers);
-    for seat in &seats {
-        let waker = Waker::new(seat.poll.registry(), WAKER)?;
+    for sockets in &sockets {
+        let registry = sockets.poll.registry();
+        let waker = Waker::new(registry, WAKER)?;
         let handover = workers > 1 && !tcp.is_empty();
         mailboxes.push(Mailbox::new(waker, settings.changes, handover));
-        registries.push(seat.poll.registry().try_clone()?);
+        registries.push(registry.try_clone()?);
     }
-    let brain = Arc::new(Brain::new(
-        Relay::new(settings.relay.clone(), settings.seed),
-        Rules {
-            limits: settings.relay.limits.clone(),
-            clock,
-        },
-        origin,
+    let config = settings.relay.clone();
+    let shared = Arc::new(Shared::new(
+        Relay::new(config.clone(), settings.seed),
+        clock,
+        Rules::new(config, settings.fast_path, settings.coalesce),
         mailboxes.into_boxed_slice(),
         Quota::new(settings.connections),
         report,
         metrics,
     ));
-    brain.set_fast_path(settings.fast_path);
-    brain.set_coalesce(settings.coalesce);
-    let handle = Handle { brain };
+    let handle = Handle { shared };
     let mut running = Running {
         udp,
         tcp,
         threads: Vec::with_capacity(workers),
     };
-    for (seat, registry) in seats.into_iter().zip(registries) {
-        let spawned = spawn(seat, registry, &handle.brain, &settings);
+    for (sockets, registry) in sockets.into_iter().zip(registries) {
+        let spawned = spawn(sockets, registry, &handle.shared, &settings);
         match spawned {
             Ok(thread) => running.threads.push(thread),
             Err(error) => {
@@ -238,23 +220,10 @@ fn worker_count(wanted: usize) -> usize {
     wanted.min(MOST_WORKERS)
 }
 
-/// The relay's clock: where it starts, on a whole second, and what time it was then.
-fn clock() -> (Instant, WallClock) {
-    let (now, unix) = (Instant::now(), SystemTime::now());
-    let unix = unix
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    let fraction = Duration::from_nanos(u64::from(unix.subsec_nanos()));
-    (
-        now.checked_sub(fraction).unwrap_or(now),
-        WallClock::new(unix.as_secs()),
-    )
-}
-
 struct Listeners {
     udp: Vec<SocketAddr>,
     tcp: Vec<SocketAddr>,
-    seats: Vec<Seat>,
+    sockets: Vec<WorkerSockets>,
     /// What to say of too small socket buffers.
     shortage: Option<String>,
 }
@@ -265,20 +234,19 @@ fn open_listeners(settings: &Settings, workers: usize) -> Result<Listeners, Star
     if udp.is_empty() && tcp.is_empty() {
         return Err(StartError::NoListener);
     }
-    let mut seats = Vec::with_capacity(workers);
-    for hand in (0..).take(workers) {
-        let (sockets, listeners) = (Vec::new(), Vec::new());
-        seats.push(Seat {
-            hand,
+    let mut sockets = Vec::with_capacity(workers);
+    for worker in (0..).take(workers) {
+        sockets.push(WorkerSockets {
+            worker,
             poll: Poll::new()?,
-            sockets,
-            listeners,
+            sockets: Vec::new(),
+            listeners: Vec::new(),
         });
     }
     let mut listeners = Listeners {
         udp: Vec::new(),
         tcp: Vec::new(),
-        seats,
+        sockets,
         shortage: None,
     };
     for address in udp {
@@ -290,8 +258,8 @@ fn open_listeners(settings: &Settings, workers: usize) -> Result<Listeners, Star
     if let Some(shortage) = &listeners.shortage {
         tracing::warn!("{shortage}");
     }
-    for seat in &mut listeners.seats {
-        seat.register()?;
+    for sockets in &mut listeners.sockets {
+        sockets.register()?;
     }
     Ok(listeners)
 }
@@ -315,50 +283,38 @@ fn usable(transport: Transport, wanted: &[SocketAddr]) -> Result<Vec<SocketAddr>
 
 impl Listeners {
     fn open_udp(&mut self, address: SocketAddr) -> Result<(), StartError> {
-        let sockets = listen::udp(address, self.seats.len())?;
+        let sockets = listen::udp(address, self.sockets.len())?;
         if let Some(socket) = sockets.first() {
             self.shortage = self.shortage.take().or_else(|| listen::shortage(socket));
         }
         self.udp
             .extend(sockets.first().and_then(|socket| socket.local_addr().ok()));
-        for (seat, socket) in self.seats.iter_mut().zip(sockets) {
-            seat.sockets.push(udp::Socket::new(socket)?);
+        for (worker, socket) in self.sockets.iter_mut().zip(sockets) {
+            worker.sockets.push(udp::Socket::new(socket)?);
         }
         Ok(())
     }
 
     fn open_tcp(&mut self, address: SocketAddr) -> Result<(), StartError> {
-        let sockets = listen::tcp(address, self.seats.len())?;
+        let sockets = listen::tcp(address, self.sockets.len())?;
         self.tcp
             .extend(sockets.first().and_then(|socket| socket.local_addr().ok()));
-        for (seat, socket) in self.seats.iter_mut().zip(sockets) {
-            seat.listeners.push(Listener::new(socket));
+        for (worker, socket) in self.sockets.iter_mut().zip(sockets) {
+            worker.listeners.push(Listener::new(socket));
         }
         Ok(())
     }
 }
 
 fn spawn(
-    seat: Seat,
+    sockets: WorkerSockets,
     registry: mio::Registry,
-    brain: &Arc<Brain>,
+    shared: &Arc<Shared>,
     settings: &Settings,
 ) -> io::Result<JoinHandle<()>> {
-    let hand = seat.hand;
-    let brain = Arc::clone(brain);
-    let limits = brain::share(&settings.relay.limits, settings.workers);
-    let gate = Gate::new(
-        &Config {
-            limits,
-            ..settings.relay.clone()
-        },
-        settings.seed,
-    );
-    let table = ForwardTable::new(settings.seed);
+    let shared = Arc::clone(shared);
+    let core = vizard_proto::Worker::new(&settings.relay, settings.workers, settings.seed);
     std::thread::Builder::new()
-        .name(format!("worker-{hand}"))
-        .spawn(move || {
-            let desk = Desk::new(hand, Arc::clone(&brain), gate, table);
-            Worker::new(seat, registry, brain, desk).run();
-        })
+        .name(format!("worker-{}", sockets.worker))
+        .spawn(move || Worker::new(sockets, registry, shared, core).run())
 }

@@ -99,7 +99,7 @@ pub fn start(config: &Config, state: StateDirectory) -> Result<Node, StartError>
     };
     // Control tells the relay of the calls from before, ended ones above all.
     node.start_control(live, settings::node_name(&secrets), store, reports)?;
-    node.relay.open_doors();
+    node.relay.start_serving();
     Ok(node)
 }
 

@@ -52,6 +52,7 @@ pub(super) fn masking(masking: &Masking) -> core::Masking {
             AnswerBinding::Never => core::AnswerBinding::Never,
             AnswerBinding::Always => core::AnswerBinding::Always,
         },
+        payload_cap: masking.payload_cap,
     }
 }
 

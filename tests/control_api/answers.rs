@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use vizard::control::policy::{Policy, Reveal};
 use vizard::dataplane::Report;
 use vizard_proto::address::Family;
-use vizard_proto::contract::{AllocationId, EndReason, Event, Scope, Usage};
+use vizard_proto::contract::{EndReason, Event, Scope};
+use vizard_proto::id::AllocationId;
+use vizard_proto::usage::Usage;
 
 use crate::harness::{NOW, Node, Told, call_id, live, path, username};
 

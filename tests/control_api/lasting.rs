@@ -478,7 +478,9 @@ async fn a_restart_says_up_to_when_calls_are_forgotten() {
 async fn usage_of_calls_that_go_on_survives_a_stop() {
     use vizard::dataplane::Report;
     use vizard_proto::address::Family;
-    use vizard_proto::contract::{AllocationId, Event, Usage};
+    use vizard_proto::contract::Event;
+    use vizard_proto::id::AllocationId;
+    use vizard_proto::usage::Usage;
     let folder = tempfile::tempdir().unwrap();
     let store = || Embedded::open(&folder.path().join("store")).unwrap();
     let node = Node::on(store(), NOW, Policy::default()).await;

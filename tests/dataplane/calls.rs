@@ -4,7 +4,8 @@
 use std::net::SocketAddr;
 
 use vizard::dataplane::Report;
-use vizard_proto::contract::{EndReason, Event, Usage};
+use vizard_proto::contract::{EndReason, Event};
+use vizard_proto::usage::Usage;
 
 use crate::loopback::{Call, Caller, Heard, Node, Setup, wait_until};
 
@@ -36,6 +37,11 @@ fn connect(node: &Node, call: &Call<'_>, ways: [Way; 2]) -> [Caller; 2] {
     assert_eq!(alice.bind(0x4001, b), Ok(()));
     assert_eq!(bob.bind(0x4002, a), Ok(()));
     [alice, bob]
+}
+
+/// How often the relay's lock was taken for a packet.
+fn packet_locks(node: &Node) -> u64 {
+    node.metric("vizard_relay_locks_total{purpose=\"packet\"}")
 }
 
 /// Says something on a channel until the other hears it: over UDP anything may be lost.
@@ -82,15 +88,18 @@ fn indications_need_no_channel() {
         let (a, b) = (alice.allocate(), bob.allocate());
         assert_eq!(alice.permit(b), Ok(()));
         assert_eq!(bob.permit(a), Ok(()));
+        let locks = packet_locks(&node);
         for len in [1, 2, 3, 4, 1200, 4096] {
             alice.indicate(b, &vec![1; len]);
             assert_eq!(bob.hear(), Heard::Data(a, vec![1; len]));
             bob.indicate(a, &vec![2; len]);
             assert_eq!(alice.hear(), Heard::Data(b, vec![2; len]));
         }
+        assert_eq!(packet_locks(&node), locks, "media meets no lock");
         callers.push([alice, bob]);
     }
-    node.has_forwarded("relay", 36);
+    node.has_forwarded("table", 36);
+    assert_eq!(node.forwarded("relay"), 0);
 }
 
 #[test]
@@ -102,10 +111,15 @@ fn a_channel_on_one_side_alone() {
     let (a, b) = (alice.allocate(), bob.allocate());
     assert_eq!(alice.bind(0x4001, b), Ok(()));
     assert_eq!(bob.permit(a), Ok(()));
+    let locks = packet_locks(&node);
     alice.say(0x4001, b"hello");
     assert_eq!(bob.hear(), Heard::Data(a, b"hello".to_vec()));
     bob.indicate(a, b"you");
     assert_eq!(alice.hear(), Heard::Channel(0x4001, b"you".to_vec()));
+    alice.indicate(b, b"too");
+    assert_eq!(bob.hear(), Heard::Data(a, b"too".to_vec()));
+    node.has_forwarded("table", 3);
+    assert_eq!(packet_locks(&node), locks, "media meets no lock");
 }
 
 #[test]
@@ -227,7 +241,7 @@ fn packets_and_answers_are_counted() {
             "vizard_packets_received_total{{transport=\"{transport}\"}}"
         ))
     };
-    // Each worker counts for itself and adds up once per turn.
+    // Each worker counts for itself and adds up once per round.
     wait_until("all that came in is counted", || {
         (received("udp"), received("tcp")) == (4, 3)
     });
@@ -249,7 +263,7 @@ fn packets_and_answers_are_counted() {
     );
     assert_eq!(answers_of("channel_bind", "403"), 1);
     wait_until("the entries are counted", || {
-        node.metric("vizard_forwards") == 2
+        node.metric("vizard_forwards") == 4
     });
     assert_eq!(node.metric("vizard_tcp_connections"), 1);
     assert_eq!(node.metric("vizard_worker_panics_total"), 0);

@@ -107,7 +107,7 @@ impl Node {
         let metrics = Arc::new(Metrics::new());
         let (handle, running) =
             dataplane::start(settings, Box::new(report), Arc::clone(&metrics)).expect("starts");
-        handle.open_doors();
+        handle.start_serving();
         let (running, calls) = (Some(running), Mutex::new(0));
         Self {
             handle,

@@ -7,7 +7,7 @@
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
 use super::hmac_sha256;
-use crate::contract::AllocationId;
+use crate::id::AllocationId;
 
 const NONCE_LEN: usize = 12;
 const CONTENT_LEN: usize = 16;

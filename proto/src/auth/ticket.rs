@@ -48,7 +48,8 @@ pub struct Ticket {
     pub device: u8,
     /// Unix seconds at which every session of this ticket ends.
     pub expires_at: u64,
-    /// Limit for what one allocation sends, in kilobits of payload per second; 0 is none.
+    /// Limit for what its allocations send together, headers included, in kilobits per second; 0
+    /// is none.
     pub kbps: u32,
     /// Whether the server keeps the client's own address from it (XOR-MAPPED-ADDRESS, Binding),
     /// so that nothing can pass it on.

@@ -6,12 +6,13 @@ use core::time::Duration;
 
 use super::answer::Success;
 use super::{ErrorCode, Relay};
+use crate::account::Account;
 use crate::address::{Client, Family};
 use crate::allocation::{Allocation, DEFAULT_LIFETIME, Masks, Mobility};
 use crate::auth::login::Login;
 use crate::auth::ticket::{CallId, Ticket};
-use crate::contract::{AllocationId, EndReason, Event, Output};
-use crate::rate::Bucket;
+use crate::contract::{EndReason, Event, Output};
+use crate::id::AllocationId;
 use crate::stun::{AttributeType, Message};
 use crate::time::Timestamp;
 
@@ -128,9 +129,12 @@ impl Relay {
             }),
             used_at: now,
             deadline: Timestamp::NEVER,
-            indications: 0,
-            bucket: Bucket::FULL,
+            links: Vec::new(),
+            account: Account::new(id, Allocation::kbps(&ticket), self.calls.meter(&ticket)),
         };
+        for change in self.changes_of(&allocation) {
+            self.tell(&allocation, change);
+        }
         self.allocations.insert(id, allocation);
         self.by_tuple.insert(from.tuple, id);
         self.calls.join(&ticket, id, self.config.clock);

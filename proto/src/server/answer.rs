@@ -7,8 +7,9 @@ use super::ErrorCode;
 use crate::address::Family;
 use crate::auth::login::Login;
 use crate::auth::mobility;
-use crate::contract::{DropReason, Verdict};
+use crate::contract::Verdict;
 use crate::stun::{AttributeType, Class, Message, Writer};
+use crate::usage::DropReason;
 
 /// What a success answer carries besides its signature.
 #[derive(Default)]

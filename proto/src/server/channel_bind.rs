@@ -8,7 +8,7 @@ use crate::address::Client;
 use crate::allocation::{Allocation, CHANNEL_LIFETIME, Channel, PERMISSION_LIFETIME};
 use crate::auth::login::Login;
 use crate::channel_data::ChannelNumber;
-use crate::contract::AllocationId;
+use crate::id::AllocationId;
 use crate::stun::Message;
 use crate::time::Timestamp;
 
@@ -67,7 +67,6 @@ fn bind(allocation: &mut Allocation, now: Timestamp, number: ChannelNumber, peer
             number,
             peer,
             expires_at,
-            forward: None,
         }),
     }
     allocation.permit(peer.ip(), now + PERMISSION_LIFETIME);

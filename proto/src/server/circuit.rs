@@ -2,8 +2,9 @@
 //!
 //! Two allocations form a pair when their tickets name the same call and different parties. A
 //! packet passes from one to the other while each consents to the other: by a permission for the
-//! other's mask IP address, or by a channel bound to its mask address. Where both have bound a
-//! channel to each other, a forwarding entry is given to the hands.
+//! other's mask IP address, or by a channel bound to its mask address. For as long there is a link:
+//! the worker where the sender's packets arrive has forwarding entries for what it sends there, by
+//! the peer that an indication names, and by the channel if it has bound one.
 //!
 //! Since consent is mutual, whatever leads to an allocation comes from somebody whom it has
 //! consented to: its own permissions and channels, with the call's index of who is at which IP
@@ -13,11 +14,12 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
 use super::Relay;
-use crate::address::Family;
-use crate::allocation::{Allocation, Channel, Masks};
+use crate::address::{Client, Family};
+use crate::allocation::{Allocation, Link, Masks};
 use crate::auth::ticket::CallId;
-use crate::contract::{AllocationId, Output};
-use crate::forward::{Forward, ForwardKey};
+use crate::contract::Output;
+use crate::forward::{Change, Form, Forward};
+use crate::id::AllocationId;
 use crate::time::Timestamp;
 
 /// Whether their tickets let these two exchange packets at all.
@@ -36,10 +38,10 @@ impl Relay {
         };
         let (own, theirs) = (masks(one), masks(other));
         for mask in theirs.iter() {
-            self.sync_channel(now, one, mask);
+            self.sync_link(now, one, mask);
         }
         for mask in own.iter() {
-            self.sync_channel(now, other, mask);
+            self.sync_link(now, other, mask);
         }
     }
 
@@ -67,35 +69,13 @@ impl Relay {
 
     /// Takes out every entry of an allocation that was just removed.
     pub(super) fn cut_own_circuits(&mut self, gone: &Allocation) {
-        for channel in gone
-            .channels
-            .iter()
-            .filter(|channel| channel.forward.is_some())
-        {
-            let key = ForwardKey {
-                tuple: gone.client.tuple,
-                channel: channel.number,
-            };
+        for link in &gone.links {
             self.steps += 1;
-            self.outputs.push_back(Output::RemoveForward(key));
-        }
-    }
-
-    /// Takes out every entry of an allocation that is about to leave its 5-tuple.
-    pub(super) fn drop_own_entries(&mut self, id: AllocationId) {
-        let channels = self
-            .allocations
-            .get(&id)
-            .map_or(0, |allocation| allocation.channels.len());
-        for index in 0..channels {
-            let held = self.allocations.get(&id).is_some_and(|allocation| {
-                let channel = allocation.channels.get(index);
-                channel.is_some_and(|channel| channel.forward.is_some())
-            });
-            if held {
-                self.set_forward(id, index, None);
+            for way in link.ways() {
+                self.tell(gone, Change::Remove(gone.key(way)));
             }
         }
+        self.tell(gone, Change::Leave(gone.client.tuple));
     }
 
     /// Takes out the entries that lead to `dropped`, a mask address that `last_owner` has just
@@ -105,58 +85,27 @@ impl Relay {
             let call = last_owner.ticket.call;
             let members: Vec<_> = self.calls.members_at(call, ip).collect();
             for member in members {
-                self.cut_channel(member, dropped);
+                self.set_link(member, dropped, None);
             }
         }
     }
 
-    fn cut_channel(&mut self, id: AllocationId, peer: SocketAddr) {
-        self.steps += 1;
-        let leads_there = |channel: &Channel| channel.peer == peer && channel.forward.is_some();
-        let index = self
+    /// Compares the link from `id` to `peer` with the one that there should be.
+    fn sync_link(&mut self, now: Timestamp, id: AllocationId, peer: SocketAddr) {
+        let wanted = self
             .allocations
             .get(&id)
-            .and_then(|allocation| allocation.channels.iter().position(leads_there));
-        if let Some(index) = index {
-            self.set_forward(id, index, None);
-        }
+            .and_then(|from| self.wanted_link(now, from, peer));
+        self.set_link(id, peer, wanted);
     }
 
-    /// Compares the entry of the channel from `id` to `peer` with the one that it should have.
-    fn sync_channel(&mut self, now: Timestamp, id: AllocationId, peer: SocketAddr) {
-        self.steps += 1;
-        let Some(from) = self.allocations.get(&id) else {
-            return;
-        };
-        let Some(index) = from
-            .channels
-            .iter()
-            .position(|channel| channel.peer == peer)
-        else {
-            return;
-        };
-        let channel = &from.channels[index];
-        let wanted = self.wanted_forward(now, id, from, channel);
-        if channel.forward != wanted {
-            self.set_forward(id, index, wanted);
-        }
-    }
-
-    fn wanted_forward(
-        &self,
-        now: Timestamp,
-        id: AllocationId,
-        from: &Allocation,
-        channel: &Channel,
-    ) -> Option<Forward> {
-        let (own, to) = self.passage(now, from, channel.peer)?;
-        let back = to.channel_to(own)?;
-        let live = now < channel.expires_at && now < back.expires_at;
-        live.then_some(Forward {
-            to: to.client,
-            channel: back.number,
-            allocation: id,
-            kbps: from.kbps(),
+    fn wanted_link(&self, now: Timestamp, from: &Allocation, peer: SocketAddr) -> Option<Link> {
+        let (own, to) = self.passage(now, from, peer)?;
+        Some(Link {
+            peer,
+            to: to.account.allocation(),
+            channel: from.living_channel_to(now, peer),
+            back: to.living_channel_to(now, own),
         })
     }
 
@@ -174,22 +123,105 @@ impl Relay {
         (may_meet(from, to) && agreed).then_some((own, to))
     }
 
-    fn set_forward(&mut self, id: AllocationId, index: usize, wanted: Option<Forward>) {
-        let Some(allocation) = self.allocations.get_mut(&id) else {
+    /// Puts `wanted` in place of the link from `id` to `peer`, and changes the entries that differ.
+    fn set_link(&mut self, id: AllocationId, peer: SocketAddr, wanted: Option<Link>) {
+        self.steps += 1;
+        let Some(from) = self.allocations.get_mut(&id) else {
             return;
         };
-        let tuple = allocation.client.tuple;
-        let Some(channel) = allocation.channels.get_mut(index) else {
+        let was = from.set_link(peer, wanted);
+        if was == wanted {
+            return;
+        }
+        let Some(from) = self.allocations.get(&id) else {
             return;
         };
-        channel.forward = wanted;
-        let key = ForwardKey {
-            tuple,
-            channel: channel.number,
+        let mut changes = Vec::new();
+        for way in was.iter().flat_map(Link::ways) {
+            if !wanted.iter().flat_map(Link::ways).any(|other| other == way) {
+                changes.push(Change::Remove(from.key(way)));
+            }
+        }
+        if let Some(link) = wanted {
+            changes.extend(self.entries_of(from, &link));
+        }
+        let worker = from.client.worker;
+        let changes = changes.into_iter();
+        self.outputs
+            .extend(changes.map(|change| Output::Change(worker, change)));
+    }
+
+    /// The entries that make up a link.
+    fn entries_of(&self, from: &Allocation, link: &Link) -> Vec<Change> {
+        let own = from.masks.of(Family::of(link.peer.ip()));
+        let (Some(own), Some(to)) = (own, self.allocations.get(&link.to)) else {
+            return Vec::new();
         };
-        self.outputs.push_back(match wanted {
-            Some(forward) => Output::InstallForward(key, forward),
-            None => Output::RemoveForward(key),
-        });
+        let form = match link.back {
+            Some(channel) => Form::ChannelData(channel),
+            None => Form::DataIndication(own, to.account.clone()),
+        };
+        let to = to.client;
+        let forward = Forward { to, form };
+        link.ways()
+            .map(|way| Change::Install(from.key(way), forward.clone()))
+            .collect()
+    }
+
+    /// All that the worker of an allocation must know of it.
+    pub(super) fn changes_of(&self, allocation: &Allocation) -> Vec<Change> {
+        let join = Change::Join {
+            tuple: allocation.client.tuple,
+            account: allocation.account.clone(),
+            masked: allocation.ticket.masked,
+        };
+        let links = allocation.links.iter();
+        let entries = links.flat_map(|link| self.entries_of(allocation, link));
+        core::iter::once(join).chain(entries).collect()
+    }
+
+    /// A client's packets come from another 5-tuple or arrive at another worker than before: its
+    /// entries follow it, and what is sent to it goes there.
+    pub(super) fn move_client(&mut self, id: AllocationId, client: Client) {
+        let Some(mut allocation) = self.allocations.remove(&id) else {
+            return;
+        };
+        self.cut_own_circuits(&allocation);
+        self.by_tuple.remove(&allocation.client.tuple);
+        self.by_tuple.insert(client.tuple, id);
+        allocation.client = client;
+        let own: Vec<_> = allocation.masks.iter().collect();
+        let others: Vec<_> = allocation.links.iter().map(|link| link.to).collect();
+        let changes = self.changes_of(&allocation);
+        for change in changes {
+            self.tell(&allocation, change);
+        }
+        self.allocations.insert(id, allocation);
+        for other in others {
+            self.renew_links(other, &own);
+        }
+    }
+
+    /// Installs the entries from `id` to `peers` again.
+    fn renew_links(&mut self, id: AllocationId, peers: &[SocketAddr]) {
+        self.steps += 1;
+        let Some(from) = self.allocations.get(&id) else {
+            return;
+        };
+        let links = from.links.iter();
+        let changes: Vec<_> = links
+            .filter(|link| peers.contains(&link.peer))
+            .flat_map(|link| self.entries_of(from, link))
+            .collect();
+        let worker = from.client.worker;
+        let changes = changes.into_iter();
+        self.outputs
+            .extend(changes.map(|change| Output::Change(worker, change)));
+    }
+
+    /// Tells the worker of an allocation of a change.
+    pub(super) fn tell(&mut self, allocation: &Allocation, change: Change) {
+        let worker = allocation.client.worker;
+        self.outputs.push_back(Output::Change(worker, change));
     }
 }

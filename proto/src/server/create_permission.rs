@@ -12,7 +12,7 @@ use super::{ErrorCode, Relay};
 use crate::address::{Client, Family};
 use crate::allocation::{Allocation, PERMISSION_LIFETIME};
 use crate::auth::login::Login;
-use crate::contract::AllocationId;
+use crate::id::AllocationId;
 use crate::stun::Message;
 use crate::time::Timestamp;
 

@@ -4,7 +4,8 @@ use alloc::vec::Vec;
 
 use super::{Relay, Timer};
 use crate::auth::ticket::CallId;
-use crate::contract::{AllocationId, EndReason};
+use crate::contract::EndReason;
+use crate::id::AllocationId;
 use crate::time::{Timestamp, WallClock};
 
 /// After how many steps of work one call leaves the rest for the next: well below a millisecond.
@@ -52,7 +53,7 @@ impl Relay {
             }
             lives
         });
-        // Entries must be taken out of the hands before their channels are forgotten.
+        // Entries must be taken out of the workers before their channels are forgotten.
         self.sync_circuits_to(now, id, &ended);
         if let Some(allocation) = self.allocations.get_mut(&id) {
             allocation
@@ -71,7 +72,7 @@ impl Relay {
         if until <= clock.unix_secs(now) {
             self.calls.run_out(call);
             self.end_doomed(now, call);
-            self.calls.forget(now, call, self.gate.realm());
+            self.calls.forget(now, call, self.config.realm.as_bytes());
         }
         // Looked at again when there is something to be done; its last member's end is, too.
         if self.calls.due(call, clock).is_some_and(|due| now < due) {
@@ -103,7 +104,6 @@ impl Relay {
     #[expect(clippy::disallowed_methods, reason = "sorted before anybody sees it")]
     pub(super) fn set_clock(&mut self, now: Timestamp, clock: WallClock) {
         self.config.clock = clock;
-        self.gate.set_clock(clock);
         let mut ids: Vec<_> = self.allocations.keys().copied().collect();
         ids.sort_unstable();
         for id in ids {

@@ -19,28 +19,25 @@ use core::net::SocketAddr;
 
 use crate::address::{Client, FiveTuple};
 use crate::allocation::Allocation;
-use crate::auth::login::{Claims, Login, Refusal};
+use crate::auth::login::{Claims, Login};
 use crate::auth::mobility::MobilityKey;
 use crate::auth::ticket::{CallId, Ticket};
 use crate::calls::{Calls, Opened};
-use crate::channel_data::{self, Kind};
-use crate::config::{AnswerBinding, Config};
-use crate::contract::{
-    AllocationId, Command, CommandError, DropReason, EndReason, Event, Output, Verdict,
-};
-use crate::forward::{Forward, ForwardKey};
-use crate::gate::{Admission, Gate};
+use crate::config::Config;
+use crate::contract::{Command, CommandError, EndReason, Event, Output, Verdict};
+use crate::forward::Change;
+use crate::gate::{Admitted, Content, Sender};
 use crate::hash::{self, Map};
+use crate::id::AllocationId;
 use crate::mask::MaskPool;
 use crate::rng::Rng;
-use crate::stun::{AttributeType, BadAttribute, Class, Message, Method, Writer};
+use crate::stun::{BadAttribute, Message, Method};
 use crate::time::Timestamp;
 use answer::Answer;
 
 /// The TURN server. See the crate's front page for how to drive it.
 pub struct Relay {
     config: Config,
-    gate: Gate,
     rng: Rng,
     allocations: Map<AllocationId, Allocation>,
     by_tuple: Map<FiveTuple, AllocationId>,
@@ -90,7 +87,6 @@ impl Relay {
     /// same inputs give the same outputs.
     pub fn new(config: Config, seed: [u8; 32]) -> Self {
         Self {
-            gate: Gate::new(&config, seed),
             rng: Rng::new(seed, "relay"),
             allocations: Map::with_hasher(hash::state(seed, "allocations")),
             by_tuple: Map::with_hasher(hash::state(seed, "tuples")),
@@ -105,18 +101,16 @@ impl Relay {
         }
     }
 
-    /// A packet came in. `out` receives the answer, if there is one, and should hold 1024 bytes.
-    pub fn handle_packet(
-        &mut self,
-        now: Timestamp,
-        from: Client,
-        bytes: &[u8],
-        out: &mut [u8],
-    ) -> Verdict {
-        match self.gate.admit(now, &from, bytes, out) {
-            Admission::Answer(len) => Verdict::Answer(len),
-            Admission::Drop(reason) => Verdict::Drop(reason),
-            Admission::Relay => self.serve(now, from, bytes, out),
+    /// A worker's gate has let a packet through. `out` receives the answer, if there is one, and
+    /// should hold 1024 bytes.
+    pub fn handle(&mut self, now: Timestamp, admitted: Admitted<'_>, out: &mut [u8]) -> Verdict {
+        let from = admitted.from();
+        self.follow(from);
+        match admitted.into_content() {
+            Content::Media(media, packet) => self.pass_on(now, &from, media, packet),
+            Content::Request(message, sender) => {
+                self.serve_request(now, from, &message, sender, out)
+            }
         }
     }
 
@@ -136,7 +130,7 @@ impl Relay {
                     .into_iter()
                     .map(|name| self.opened(name))
                     .collect();
-                let (clock, realm) = (self.config.clock, self.gate.realm());
+                let (clock, realm) = (self.config.clock, self.config.realm.as_bytes());
                 self.calls.open(call, until, clock, realm, tickets);
                 self.watch_call(call);
             }
@@ -149,7 +143,6 @@ impl Relay {
             Command::SetTicketKeys(keys) => self.config.tickets = keys,
             Command::SetClock(clock) => self.set_clock(now, clock),
             Command::SetPolicy { masking, limits } => {
-                self.gate.set_limits(&limits);
                 self.config.limits = limits;
                 self.config.masking = masking;
             }
@@ -174,24 +167,15 @@ impl Relay {
         self.timers.first().map(|(due, _)| *due)
     }
 
-    /// Every forwarding entry in force, in no particular order, for a hand that builds its table
+    /// All that a worker must know, in an order in which it can be applied, for one that begins
     /// anew.
-    #[expect(clippy::disallowed_methods, reason = "goes into another hash table")]
-    pub fn forwards(&self, mut entry: impl FnMut(ForwardKey, Forward)) {
-        for allocation in self.allocations.values() {
-            for channel in &allocation.channels {
-                if let Some(forward) = channel.forward {
-                    let tuple = allocation.client.tuple;
-                    entry(
-                        ForwardKey {
-                            tuple,
-                            channel: channel.number,
-                        },
-                        forward,
-                    );
-                }
-            }
-        }
+    #[expect(clippy::disallowed_methods, reason = "goes into other hash tables")]
+    pub fn changes(&self, worker: u16, apply: impl FnMut(Change)) {
+        self.allocations
+            .values()
+            .filter(|allocation| allocation.client.worker == worker)
+            .flat_map(|allocation| self.changes_of(allocation))
+            .for_each(apply);
     }
 
     /// How many allocations there are.
@@ -223,17 +207,14 @@ impl Relay {
         places && pools && self.allocations.len() < self.config.limits.allocations
     }
 
-    fn serve(&mut self, now: Timestamp, from: Client, bytes: &[u8], out: &mut [u8]) -> Verdict {
-        if bytes.first().map(|first| channel_data::kind(*first)) == Some(Kind::ChannelData) {
-            return self.relay_channel_data(now, &from, bytes);
-        }
-        let Ok(message) = Message::parse(bytes) else {
-            return Verdict::Drop(DropReason::MalformedStun);
+    /// Where a client's packets arrive at another worker than before, its entries follow it.
+    fn follow(&mut self, from: Client) {
+        let Some(id) = self.by_tuple.get(&from.tuple).copied() else {
+            return;
         };
-        match message.method() {
-            Method::SEND => self.relay_send(now, &from, &message),
-            Method::BINDING => self.binding(now, &from, &message, out),
-            _ => self.serve_request(now, from, &message, out),
+        let moved = |allocation: &Allocation| allocation.client.worker != from.worker;
+        if self.allocations.get(&id).is_some_and(moved) {
+            self.move_client(id, from);
         }
     }
 
@@ -242,20 +223,11 @@ impl Relay {
         now: Timestamp,
         from: Client,
         message: &Message<'_>,
+        sender: Sender<'_>,
         out: &mut [u8],
     ) -> Verdict {
-        let login = match self.log_in(now, message) {
-            Ok(login) => login,
-            Err(refusal) => {
-                return match self
-                    .gate
-                    .explain(now, &from, message.header(), refusal, out)
-                {
-                    Admission::Answer(len) => Verdict::Answer(len),
-                    Admission::Drop(reason) => Verdict::Drop(reason),
-                    Admission::Relay => Verdict::Drop(DropReason::Unexpected),
-                };
-            }
+        let Some(login) = self.log_in(now, message, sender) else {
+            return Verdict::Refused(message.header());
         };
         let answer = Answer::new(message, &login);
         if answer.has_unknown_attributes() {
@@ -289,20 +261,21 @@ impl Relay {
     }
 
     /// Who sent the request. Expired and revoked tickets are as good as unknown ones.
-    fn log_in(&self, now: Timestamp, message: &Message<'_>) -> Result<Login, Refusal> {
-        let claims = Claims::read(message)?;
-        let resolved = claims.userhash().and_then(|hash| self.calls.resolve(hash));
-        let login = claims.verify(
-            message,
-            self.gate.realm(),
-            &self.config.tickets,
-            resolved.map(str::as_bytes),
-        )?;
+    fn log_in(&self, now: Timestamp, message: &Message<'_>, sender: Sender<'_>) -> Option<Login> {
+        let login = match sender {
+            Sender::Known(login) => login,
+            Sender::Hashed(claims) => self.look_up(message, &claims)?,
+        };
         let in_time = login.ticket.is_in_time(self.config.clock.unix_secs(now));
-        if !in_time || self.calls.is_dead(&login.ticket) {
-            return Err(Refusal::Unauthorized);
-        }
-        Ok(login)
+        (in_time && !self.calls.is_dead(&login.ticket)).then_some(login)
+    }
+
+    /// Who sent a request that names its ticket by USERHASH.
+    fn look_up(&self, message: &Message<'_>, claims: &Claims<'_>) -> Option<Login> {
+        let username = self.calls.resolve(claims.userhash()?)?;
+        let (realm, tickets) = (self.config.realm.as_bytes(), &self.config.tickets);
+        let login = claims.verify(message, realm, tickets, Some(username.as_bytes()));
+        login.ok()
     }
 
     /// The allocation that a request other than Allocate speaks of (RFC 8656 section 5).
@@ -326,47 +299,6 @@ impl Relay {
         self.allocations
             .get(&id)
             .ok_or(ErrorCode::ALLOCATION_MISMATCH)
-    }
-
-    /// Plain STUN Binding (RFC 8489 section 12), by the `answer_binding` rule.
-    fn binding(
-        &mut self,
-        now: Timestamp,
-        from: &Client,
-        message: &Message<'_>,
-        out: &mut [u8],
-    ) -> Verdict {
-        let refused = match self.config.masking.answer_binding {
-            AnswerBinding::Always => false,
-            AnswerBinding::Never => return Verdict::Drop(DropReason::BindingRefused),
-            AnswerBinding::UnlessMasked => self.is_masked(&from.tuple),
-        };
-        if !self.gate.may_answer(now, from) {
-            return Verdict::Drop(DropReason::AnswerBudget);
-        }
-        let (method, id) = (message.method(), message.transaction_id());
-        let mut answer;
-        if message.unknown_required().next().is_some() {
-            answer = Writer::new(out, Class::Error, method, id);
-            answer.error_code(420);
-            answer.unknown_attributes(message.unknown_required(), 8);
-        } else if refused {
-            answer = Writer::new(out, Class::Error, method, id);
-            answer.error_code(ErrorCode::FORBIDDEN.0);
-        } else {
-            answer = Writer::new(out, Class::Success, method, id);
-            answer.xor_address(AttributeType::XOR_MAPPED_ADDRESS, from.tuple.remote);
-        }
-        answer
-            .finish()
-            .map_or(Verdict::Drop(DropReason::NoRoom), Verdict::Answer)
-    }
-
-    fn is_masked(&self, tuple: &FiveTuple) -> bool {
-        self.by_tuple
-            .get(tuple)
-            .and_then(|id| self.allocations.get(id))
-            .is_some_and(|allocation| allocation.ticket.masked)
     }
 
     /// Deletes an allocation and everything that points to it, at once.

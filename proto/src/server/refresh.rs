@@ -8,7 +8,8 @@ use super::roaming::Roaming;
 use super::{ErrorCode, Relay};
 use crate::address::{Client, Family};
 use crate::auth::login::Login;
-use crate::contract::{AllocationId, EndReason};
+use crate::contract::EndReason;
+use crate::id::AllocationId;
 use crate::stun::{AttributeType, Message};
 use crate::time::Timestamp;
 
@@ -30,7 +31,7 @@ impl Relay {
             .lifetime()?
             .map(|secs| Duration::from_secs(u64::from(secs)));
         if roaming == Roaming::Yes {
-            self.move_to(now, id, from, message.transaction_id());
+            self.roam(id, from, message.transaction_id());
         }
         if wanted == Some(Duration::ZERO) {
             self.delete(now, id, family);

@@ -2,16 +2,13 @@
 //!
 //! Its mask address, permissions and channels stay, so that the other parties see nothing of it.
 
-use alloc::vec::Vec;
-
 use super::{ErrorCode, Relay};
 use crate::address::Client;
 use crate::allocation::{Allocation, Mobility};
 use crate::auth::login::Login;
 use crate::auth::mobility;
-use crate::contract::AllocationId;
+use crate::id::AllocationId;
 use crate::stun::{Message, TransactionId};
-use crate::time::Timestamp;
 
 /// Whether a Refresh moves the allocation.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -46,27 +43,13 @@ impl Relay {
     }
 
     /// Puts the allocation onto another 5-tuple; what led to the old one leads there.
-    pub(super) fn move_to(
-        &mut self,
-        now: Timestamp,
-        id: AllocationId,
-        to: &Client,
-        transaction: TransactionId,
-    ) {
-        let Some(allocation) = self.allocations.get(&id) else {
-            return;
-        };
-        self.by_tuple.remove(&allocation.client.tuple);
-        self.by_tuple.insert(to.tuple, id);
-        self.drop_own_entries(id);
+    pub(super) fn roam(&mut self, id: AllocationId, to: &Client, transaction: TransactionId) {
         let Some(allocation) = self.allocations.get_mut(&id) else {
             return;
         };
-        allocation.client = *to;
         let moves = allocation.mobility.map_or(0, |state| state.moves) + 1;
         allocation.mobility = Some(Mobility { moves, transaction });
-        let ips: Vec<_> = allocation.consented().collect();
-        self.sync_circuits_to(now, id, &ips);
+        self.move_client(id, *to);
     }
 
     /// The ticket for the next move, where the client has asked for one.

@@ -12,7 +12,7 @@ use crate::allocation::Allocation;
 use crate::auth::ticket::CallId;
 use crate::calls::Call;
 use crate::config::Config;
-use crate::contract::AllocationId;
+use crate::id::AllocationId;
 use crate::rng::Rng;
 use crate::time::Timestamp;
 
@@ -84,11 +84,14 @@ impl Relay {
         let mut relay = Self::new(config, seed);
         relay.rng = snapshot.rng;
         relay.last_id = snapshot.last_id;
+        let ids: Vec<CallId> = snapshot.calls.iter().map(|(id, _)| *id).collect();
+        relay
+            .calls
+            .import(relay.config.realm.as_bytes(), snapshot.calls);
+        // Their meters are their calls'.
         for (id, allocation) in snapshot.allocations {
             relay.adopt(id, allocation);
         }
-        let ids: Vec<CallId> = snapshot.calls.iter().map(|(id, _)| *id).collect();
-        relay.calls.import(relay.gate.realm(), snapshot.calls);
         relay.calls.raise_floor(snapshot.floor);
         for id in ids {
             relay.watch_call(id);
@@ -103,6 +106,10 @@ impl Relay {
         for address in allocation.masks.iter() {
             self.masks.claim(address, id);
         }
+        let ticket = &allocation.ticket;
+        allocation.account = allocation
+            .account
+            .restore(Allocation::kbps(ticket), self.calls.meter(ticket));
         self.by_tuple.insert(allocation.client.tuple, id);
         allocation.deadline = allocation.next_deadline();
         self.timers

@@ -6,22 +6,25 @@
     reason = "each test uses a part of it"
 )]
 
+pub mod server;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use vizard_proto::Relay;
 use vizard_proto::address::{Client, FiveTuple, Transport};
 use vizard_proto::auth::LongTermKey;
 use vizard_proto::auth::login::PASSWORD_ALGORITHMS;
 use vizard_proto::auth::ticket::{CallId, Credential, Ticket, TicketKey, TicketKeys};
 use vizard_proto::config::{Config, Limits, Masking};
-use vizard_proto::contract::{DropReason, Event, Output, Verdict};
-use vizard_proto::forward::ForwardTable;
+use vizard_proto::contract::{Event, Output};
 use vizard_proto::stun::{
     AttributeType, Class, Integrity, Message, Method, PasswordAlgorithm, TransactionId, Writer,
 };
 use vizard_proto::time::{Timestamp, WallClock};
+use vizard_proto::usage::DropReason;
+
+pub use server::{Outcome, Server};
 
 /// Unix time at the start of every test.
 pub const START: u64 = 1_790_000_000;
@@ -66,11 +69,10 @@ pub fn credential(ticket: &Ticket) -> Credential {
     ticket_keys().mint(ticket)
 }
 
-/// The relay with its clock, one hand's forwarding table, and everything that came out of it.
+/// The server with its clock, one worker, and everything that came out of it.
 pub struct World {
-    pub relay: Relay,
+    pub server: Server,
     pub now: Timestamp,
-    pub table: ForwardTable,
     pub events: Vec<Event>,
     /// Whose connections were to be closed.
     pub cut_off: Vec<FiveTuple>,
@@ -87,88 +89,78 @@ pub enum Reaction {
     Dropped(DropReason),
 }
 
+impl From<Outcome> for Reaction {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Answer(answer) => Self::Answer(answer),
+            Outcome::Arrives(to, wire, _) => Self::Arrives(to.tuple, wire),
+            Outcome::Dropped(reason) => Self::Dropped(reason),
+        }
+    }
+}
+
 impl World {
     pub fn new() -> Self {
         Self::with(config())
     }
 
     pub fn with(config: Config) -> Self {
+        Self::with_workers(config, 1)
+    }
+
+    pub fn with_workers(config: Config, workers: usize) -> Self {
         Self {
-            relay: Relay::new(config, SEED),
+            server: Server::new(config, workers),
             now: Timestamp::from_secs(10),
-            table: ForwardTable::new(SEED),
             events: Vec::new(),
             cut_off: Vec::new(),
             transactions: 0,
         }
     }
 
-    /// As a worker does it: the hand's table first, then the relay.
     pub fn send(&mut self, from: FiveTuple, bytes: &[u8]) -> Reaction {
-        let mut packet = bytes.to_vec();
-        if packet
-            .first()
-            .is_some_and(|first| (0x40..0x80).contains(first))
-        {
-            match self.table.forward(self.now, &from, &mut packet) {
-                Ok(hop) => {
-                    packet.truncate(hop.len);
-                    packet.resize(hop.len + hop.padding, 0);
-                    return Reaction::Arrives(hop.to.tuple, packet);
-                }
-                Err(DropReason::NoForward) => {}
-                Err(reason) => return Reaction::Dropped(reason),
-            }
-        }
-        self.send_the_long_way(from, bytes)
+        self.send_by(0, from, bytes).into()
     }
 
-    /// Past the hand's table.
-    pub fn send_the_long_way(&mut self, from: FiveTuple, bytes: &[u8]) -> Reaction {
-        let mut out = [0; 1024];
-        let client = Client {
-            tuple: from,
-            hand: 0,
-        };
-        let verdict = self.relay.handle_packet(self.now, client, bytes, &mut out);
+    /// As [`Self::send`], with the worker that it arrives at.
+    pub fn send_by(&mut self, worker: u16, tuple: FiveTuple, bytes: &[u8]) -> Outcome {
+        let client = Client { tuple, worker };
+        let outcome = self.server.packet(self.now, client, bytes);
         self.drain();
-        match verdict {
-            Verdict::Answer(len) => Reaction::Answer(out[..len].to_vec()),
-            Verdict::Drop(reason) => Reaction::Dropped(reason),
-            Verdict::Forward(delivery) => {
-                let mut wire = delivery.prefix.as_bytes().to_vec();
-                wire.extend_from_slice(&bytes[delivery.payload.clone()]);
-                wire.resize(wire.len() + delivery.padding, 0);
-                Reaction::Arrives(delivery.to.tuple, wire)
-            }
-        }
+        outcome
+    }
+
+    /// Past the worker's entries.
+    pub fn send_the_long_way(&mut self, tuple: FiveTuple, bytes: &[u8]) -> Reaction {
+        let client = Client { tuple, worker: 0 };
+        let outcome = self.server.by_relay(self.now, client, bytes);
+        self.drain();
+        outcome.into()
     }
 
     /// Time passes; timers fire when they are due.
     pub fn pass(&mut self, time: Duration) {
         let end = self.now + time;
-        while let Some(due) = self.relay.poll_timeout().filter(|due| *due <= end) {
-            self.now = self.now.max(due);
-            self.relay.handle_timeout(self.now);
-            self.drain();
-        }
+        self.server.pass(self.now, end);
+        self.drain();
         self.now = end;
     }
 
     pub fn command(&mut self, command: vizard_proto::contract::Command) {
-        self.relay
-            .handle_command(self.now, command)
+        self.server
+            .command(self.now, command)
             .expect("there is room");
         self.drain();
     }
 
-    pub fn drain(&mut self) {
-        while let Some(output) = self.relay.poll_output() {
+    pub fn forward_count(&self) -> usize {
+        self.server.forward_count()
+    }
+
+    fn drain(&mut self) {
+        for output in self.server.outputs.drain(..) {
             match output {
-                Output::InstallForward(key, forward) => self.table.insert(key, forward),
-                Output::RemoveForward(key) => {
-                    self.table.remove(&key);
-                }
+                Output::Change(..) => {}
                 Output::Disconnect(client) => self.cut_off.push(client.tuple),
                 Output::Event(event) => self.events.push(event),
             }

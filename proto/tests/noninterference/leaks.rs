@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use vizard_proto::address::{Client, Transport};
-use vizard_proto::contract::DropReason;
 use vizard_proto::stun::{AttributeType, Class, Message, Method, TransactionId, Writer};
 use vizard_proto::time::Timestamp;
+use vizard_proto::usage::DropReason;
 
 use crate::Judge;
 use crate::kit::{self, Phone};
@@ -234,7 +234,7 @@ impl Leaky {
             });
             let client = Client {
                 tuple: phone.tuple,
-                hand: 0,
+                worker: 0,
             };
             let Reaction::Answer(answer) = self.house.by_relay(now, client, &request) else {
                 return;

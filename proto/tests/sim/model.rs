@@ -1,6 +1,6 @@
 //! The reference: what a TURN server between the parties of calls should do, written for nothing
 //! but being right. A list of allocations, every question answered by looking through it with the
-//! time in hand: no timers, no indices, no entries to keep in step.
+//! time in worker: no timers, no indices, no entries to keep in step.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -8,9 +8,12 @@ use std::time::Duration;
 
 use vizard_proto::address::FiveTuple;
 use vizard_proto::auth::ticket::{CallId, Ticket};
-use vizard_proto::contract::{DropReason, Scope};
+use vizard_proto::channel_data::ChannelNumber;
+use vizard_proto::contract::Scope;
+use vizard_proto::forward::{ForwardKey, Way};
 use vizard_proto::stun::TransactionId;
 use vizard_proto::time::{Timestamp, WallClock};
+use vizard_proto::usage::DropReason;
 
 use crate::kit;
 
@@ -314,23 +317,26 @@ impl Model {
         self.send(now, from, *peer)
     }
 
-    /// Every sender and channel from which a packet comes out on a channel: what the hands must
-    /// have entries for, no more and no less.
-    pub(crate) fn circuits(&self, now: Timestamp) -> BTreeMap<(FiveTuple, u16), (FiveTuple, u16)> {
-        let mut circuits = BTreeMap::new();
+    /// All that anybody may write on a packet that arrives, and how it arrives: what the workers
+    /// must have entries for, no more and no less.
+    pub(crate) fn links(&self, now: Timestamp) -> BTreeMap<ForwardKey, Arrival> {
+        let mut links = BTreeMap::new();
         for own in self.live(now) {
+            let tuple = own.tuple;
+            for peer in self.others(now, tuple).filter_map(|other| other.mask) {
+                if let Ok(arrival) = self.send(now, tuple, peer) {
+                    let way = Way::Peer(peer);
+                    links.insert(ForwardKey { tuple, way }, arrival);
+                }
+            }
             for number in own.channels.keys() {
-                if let Ok(Arrival {
-                    to,
-                    channel: Some(channel),
-                    ..
-                }) = self.send_on(now, own.tuple, *number)
-                {
-                    circuits.insert((own.tuple, *number), (to, channel));
+                if let Ok(arrival) = self.send_on(now, tuple, *number) {
+                    let way = Way::Channel(ChannelNumber::new(*number).expect("in range"));
+                    links.insert(ForwardKey { tuple, way }, arrival);
                 }
             }
         }
-        circuits
+        links
     }
 
     /// At least ten minutes, at most an hour, and never past the ticket's end.

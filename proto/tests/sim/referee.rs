@@ -1,23 +1,24 @@
 //! Asks the server and the model the same questions and insists on the same answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use vizard_proto::address::{Client, FiveTuple};
 use vizard_proto::auth::ticket::{CallId, Ticket};
 use vizard_proto::channel_data::ChannelNumber;
 use vizard_proto::config::Config;
-use vizard_proto::contract::{Command, DropReason, EndReason, Event, Output, Scope};
-use vizard_proto::forward::{Forward, ForwardKey, ForwardTable};
+use vizard_proto::contract::{Command, EndReason, Event, Output, Scope};
+use vizard_proto::forward::{Change, Form, Forward, ForwardKey};
 use vizard_proto::stun::{Class, Message, Method};
 use vizard_proto::time::{Timestamp, WallClock};
+use vizard_proto::usage::DropReason;
 
 use super::agent::{Meaning, Packet};
 use super::model::{Arrival, Ask, Model, Request};
 use crate::kit;
-use crate::stage::house::Path;
+use crate::stage::house::{Path, WORKERS};
 use crate::stage::record::Reached;
-use crate::stage::{House, Reaction, Server};
+use crate::stage::{House, Reaction};
 
 pub(crate) struct Referee {
     pub(crate) model: Model,
@@ -25,6 +26,8 @@ pub(crate) struct Referee {
     house: House,
     /// The forwarding entries, as installed and removed.
     entries: BTreeMap<ForwardKey, Forward>,
+    /// The clients that the workers know.
+    clients: BTreeSet<FiveTuple>,
     /// The connections that are in use, with their tickets, as of the last check.
     streams: Vec<(FiveTuple, Ticket)>,
     /// Those that the relay has cut off since somebody asked.
@@ -41,8 +44,9 @@ impl Referee {
         Self {
             model: Model::new(config.limits.allocations_per_ticket, end),
             reached: Reached::default(),
-            house: House::new(config, true),
+            house: House::new(config, WORKERS),
             entries: BTreeMap::new(),
+            clients: BTreeSet::new(),
             streams: Vec::new(),
             cut: Vec::new(),
             now: Timestamp::ZERO,
@@ -108,18 +112,23 @@ impl Referee {
     pub(crate) fn packet(&mut self, from: FiveTuple, packet: &Packet) -> Option<Sent> {
         let client = Client {
             tuple: from,
-            hand: from.remote.port() % 2,
+            worker: worker_of(&from),
         };
         let reaction = self.house.packet(self.now, client, &packet.bytes);
         match &packet.meaning {
             Meaning::Request(request) => Some(self.judge_answer(from, request, reaction)),
             Meaning::Send(peer, words) => {
                 let due = self.model.send(self.now, from, *peer);
+                if let Ok(due) = &due {
+                    self.try_the_long_way(client, packet, due, words);
+                }
                 self.judge_arrival(due, words, reaction)
             }
             Meaning::OnChannel(number, words) => {
                 let due = self.model.send_on(self.now, from, *number);
-                self.compare_paths(client, packet, due, &reaction);
+                if let Ok(due) = &due {
+                    self.try_the_long_way(client, packet, due, words);
+                }
                 self.judge_arrival(due, words, reaction)
             }
         }
@@ -155,7 +164,9 @@ impl Referee {
             (Ok(due), Reaction::Arrives(to, wire, path)) => {
                 assert_eq!(to.tuple, due.to, "the right receiver");
                 check_wire(&due, words, &wire);
-                self.reached.note("arrived", u16::from(path == Path::Table));
+                assert_eq!(path, Path::Table, "the fast path is complete");
+                self.reached
+                    .note("arrived", u16::from(due.channel.is_some()));
                 Some((to.tuple, wire))
             }
             (Err(due), Reaction::Dropped(reason)) => {
@@ -167,23 +178,14 @@ impl Referee {
         }
     }
 
-    /// The table has an entry exactly where channels lead both ways, and says what the relay says.
-    fn compare_paths(
-        &mut self,
-        client: Client,
-        packet: &Packet,
-        due: Result<Arrival, DropReason>,
-        reaction: &Reaction,
-    ) {
-        let circuit = due.is_ok_and(|due| due.channel.is_some());
-        let Reaction::Arrives(to, wire, path) = reaction else {
-            return;
+    /// Whatever arrives does so by an entry, and arrives all the same without one.
+    fn try_the_long_way(&mut self, client: Client, packet: &Packet, due: &Arrival, words: &[u8]) {
+        let slow = self.house.by_relay(self.now, client, &packet.bytes);
+        let Reaction::Arrives(to, wire, Path::Relay) = slow else {
+            panic!("by the table, but not by the relay");
         };
-        assert_eq!(*path == Path::Table, circuit, "the fast path is complete");
-        if circuit {
-            let slow = self.house.by_relay(self.now, client, &packet.bytes);
-            assert_eq!(slow, Reaction::Arrives(*to, wire.clone(), Path::Relay));
-        }
+        assert_eq!(to.tuple, due.to);
+        check_wire(due, words, &wire);
     }
 
     /// Whose connections the relay wants closed.
@@ -196,13 +198,7 @@ impl Referee {
         let mut cut = Vec::new();
         for output in std::mem::take(&mut self.house.outputs) {
             match output {
-                Output::InstallForward(key, forward) => {
-                    self.entries.insert(key, forward);
-                }
-                Output::RemoveForward(key) => {
-                    let known = self.entries.remove(&key);
-                    assert!(known.is_some(), "only what was installed is removed");
-                }
+                Output::Change(worker, change) => self.note(worker, change),
                 Output::Disconnect(client) => cut.push(client.tuple),
                 Output::Event(Event::AllocationEnded {
                     reason: EndReason::Evicted,
@@ -238,24 +234,44 @@ impl Referee {
         self.streams = self.model.streams(self.now);
     }
 
+    fn note(&mut self, worker: u16, change: Change) {
+        match change {
+            Change::Install(key, forward) => {
+                assert_eq!(worker, worker_of(&key.tuple), "the sender's worker");
+                self.entries.insert(key, forward);
+            }
+            Change::Remove(key) => {
+                let known = self.entries.remove(&key);
+                assert!(known.is_some(), "only what was installed is removed");
+            }
+            Change::Join { tuple, .. } => assert!(self.clients.insert(tuple)),
+            Change::Leave(tuple) => {
+                assert!(self.clients.remove(&tuple));
+                let left = self.entries.keys().filter(|key| key.tuple == tuple);
+                assert_eq!(left.count(), 0, "its entries were removed before");
+            }
+        }
+    }
+
     fn check_entries(&self) {
         let mut listed = BTreeMap::new();
-        self.house.relay.forwards(|key, forward| {
-            listed.insert(key, forward);
-        });
-        assert_eq!(listed, self.entries);
-        for table in &self.house.tables {
-            assert_eq!(table.len(), self.entries.len());
+        for worker in [0, 1] {
+            self.house.relay.changes(worker, |change| {
+                if let Change::Install(key, forward) = change {
+                    listed.insert(key, forward);
+                }
+            });
         }
-        let circuits: BTreeMap<_, _> = self
+        assert_eq!(listed, self.entries);
+        assert_eq!(self.house.forward_count(), self.entries.len());
+        let links: BTreeMap<_, _> = self
             .entries
             .iter()
-            .map(|(key, forward)| {
-                let from = (key.tuple, key.channel.get());
-                (from, (forward.to.tuple, forward.channel.get()))
-            })
+            .map(|(key, forward)| (*key, arrival(forward)))
             .collect();
-        assert_eq!(circuits, self.model.circuits(self.now));
+        let due = self.model.links(self.now).into_iter();
+        let due: BTreeMap<_, _> = due.map(|(key, due)| (key, seen(&due))).collect();
+        assert_eq!(links, due);
     }
 
     /// When every ticket has run out nothing is left.
@@ -265,9 +281,29 @@ impl Referee {
         assert_eq!(relay.call_count(), 0);
         assert_eq!(relay.poll_timeout(), None);
         assert!(self.entries.is_empty());
-        let entries = self.house.tables.iter().map(ForwardTable::len);
-        assert_eq!(entries.sum::<usize>(), 0);
+        assert_eq!(self.house.forward_count(), 0);
+        assert!(self.clients.is_empty());
     }
+}
+
+fn worker_of(tuple: &FiveTuple) -> u16 {
+    tuple.remote.port() % 2
+}
+
+/// Where a packet comes out: whom it reaches, on which channel or in whose name.
+type Exit = (FiveTuple, Option<u16>, Option<SocketAddr>);
+
+fn arrival(forward: &Forward) -> Exit {
+    let to = forward.to.tuple;
+    match &forward.form {
+        Form::ChannelData(channel) => (to, Some(channel.get()), None),
+        Form::DataIndication(from, _) => (to, None, Some(*from)),
+    }
+}
+
+fn seen(due: &Arrival) -> Exit {
+    let from = due.channel.is_none().then_some(due.from);
+    (due.to, due.channel, from)
 }
 
 /// The words must be there, under the right name, and not a byte more.

@@ -67,7 +67,7 @@ pub fn contrast<S: Server>(
     let [one, two] = two_places(seed, &script, &config);
     let guesses = [&one, &two];
     let run = |here, second, named| {
-        let house = House::new(config.clone(), script.house.gates);
+        let house = House::new(config.clone(), house::WORKERS);
         let twist = Twist {
             contrast,
             second,
@@ -116,16 +116,20 @@ impl Twist {
     }
 }
 
-/// Where B is in either run. With gates of their own, workers divide the budget of B's prefix
-/// among them, so that which socket is whose worker's must be the same.
+/// Where B is in either run, and which of its sockets is whose worker's. The budget of B's prefix
+/// is divided among the workers, so that where it may be used up the latter is the same.
 pub fn two_places(seed: u64, script: &Script, config: &Config) -> [Places; 2] {
     let mut dice = Dice(seed);
-    let hands = u32::try_from(dice.roll() >> 32).expect("32 bits");
-    let other_hands = if script.house.gates { hands } else { !hands };
-    [hands, other_hands].map(|hands| {
+    let workers = u32::try_from(dice.roll() >> 32).expect("32 bits");
+    let others = if script.house.tight_budget {
+        workers
+    } else {
+        !workers
+    };
+    [workers, others].map(|workers| {
         // That prefixes share a place in the budget's table must stay a rare accident.
         (0..4)
-            .map(|_| Places::draw(dice.roll(), hands))
+            .map(|_| Places::draw(dice.roll(), workers))
             .find(|places| !script.house.tight_budget || !places.shares_budget(config))
             .expect("prefixes have places of their own")
     })

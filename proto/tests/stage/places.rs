@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use vizard_proto::address::{Client, FiveTuple, Transport};
 use vizard_proto::config::{Config, Limits};
-use vizard_proto::contract::DropReason;
-use vizard_proto::gate::{Admission, Gate};
 use vizard_proto::time::Timestamp;
+use vizard_proto::usage::DropReason;
+use vizard_proto::{Step, Worker};
 
 use super::cast::fixed_addresses;
 use super::script::Spot;
@@ -17,12 +17,12 @@ use crate::kit;
 #[derive(Clone, Debug)]
 pub struct Places {
     spots: Vec<SocketAddr>,
-    hands: u32,
+    workers: u32,
 }
 
 impl Places {
-    /// Addresses drawn with `seed`; bit i of `hands` is the worker that serves socket i.
-    pub fn draw(seed: u64, hands: u32) -> Self {
+    /// Addresses drawn with `seed`; bit i of `workers` is the worker that serves socket i.
+    pub fn draw(seed: u64, workers: u32) -> Self {
         let mut dice = Dice(seed);
         let mut networks = Vec::new();
         while networks.len() < Spot::NETWORKS {
@@ -40,7 +40,7 @@ impl Places {
         };
         Self {
             spots: Spot::all().map(place).collect(),
-            hands,
+            workers,
         }
     }
 
@@ -50,7 +50,7 @@ impl Places {
             .expect("one of them");
         Client {
             tuple: tuple(transport, self.spots[index]),
-            hand: u16::try_from(self.hands >> index & 1).expect("a bit"),
+            worker: u16::try_from(self.workers >> index & 1).expect("a bit"),
         }
     }
 
@@ -83,18 +83,20 @@ impl Places {
             limits,
             ..config.clone()
         };
-        let mut gate = Gate::new(&config, kit::SEED);
+        let mut worker = Worker::new(&config, 1, kit::SEED);
         let networks = self.spots.iter().step_by(Spot::HOSTS * Spot::PORTS);
         let mut refused = |ip: IpAddr| {
             let client = Client {
                 tuple: tuple(Transport::Udp, SocketAddr::new(ip, 1)),
-                hand: 0,
+                worker: 0,
             };
             let mut question = [0; 20];
             question[..8].copy_from_slice(&[0, 3, 0, 0, 0x21, 0x12, 0xa4, 0x42]);
             let now = Timestamp::from_secs(10);
-            gate.admit(now, &client, &question, &mut [0; 1024])
-                == Admission::Drop(DropReason::AnswerBudget)
+            matches!(
+                worker.handle(now, client, &question, &mut [0; 1024]),
+                Step::Drop(DropReason::AnswerBudget)
+            )
         };
         for ip in fixed_addresses() {
             // A's and others' prefixes may be asked for twice.

@@ -186,18 +186,21 @@ impl<S: Server> Player<'_, S> {
         self.twist.is_without_b() && self.lines[line].is_b()
     }
 
+    /// Now and then the system moves everybody's packets to the other worker.
     fn client(&self, line: usize) -> Client {
         let line = &self.lines[line];
         let transport = line.part.transport;
-        if line.is_b() {
+        let mut client = if line.is_b() {
             let transport = self.twist.transport(transport);
             self.places.client(line.spot, transport)
         } else {
             Client {
                 tuple: tuple(transport, line.fixed_address()),
-                hand: u16::from(line.part.who == Who::C),
+                worker: u16::from(line.part.who == Who::C),
             }
-        }
+        };
+        client.worker ^= u16::from(self.step / 7 % 2 == 1);
+        client
     }
 
     /// Sends a packet and writes down what came of it; the answer, if it was answered.

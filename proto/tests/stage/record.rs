@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use vizard_proto::address::{FiveTuple, Transport};
-use vizard_proto::contract::{DropReason, Event};
+use vizard_proto::contract::Event;
 use vizard_proto::time::Timestamp;
+use vizard_proto::usage::DropReason;
 
 use super::script::Spot;
 

@@ -29,8 +29,6 @@ pub struct Rules {
     pub pools: Pools,
     /// 0 unless masked, 1 never, 2 always.
     pub binding: u8,
-    /// Each hand has a gate of its own in front of the relay, as workers do.
-    pub gates: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -185,7 +183,6 @@ impl Rules {
                 7 => 2,
                 _ => 0,
             },
-            gates: reader.one_in(8),
         }
     }
 }

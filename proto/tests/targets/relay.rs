@@ -1,4 +1,4 @@
-//! Arbitrary packets into the gate and the relay from several clients, some of them with valid
+//! Arbitrary packets into the workers and the relay from several clients, some of them with valid
 //! credentials, between requests that lead somewhere.
 
 use std::net::SocketAddr;
@@ -7,15 +7,17 @@ use std::time::Duration;
 use vizard_proto::address::{Client, FiveTuple};
 use vizard_proto::auth::ticket::{CallId, Ticket};
 use vizard_proto::contract::{Command, Output, Scope};
+use vizard_proto::forward::Change;
 use vizard_proto::stun::{AttributeType, Class, Header, Integrity, Message, Method, Writer};
 use vizard_proto::time::Timestamp;
 
 use crate::kit;
 use crate::stage::cast::LINES;
+use crate::stage::house::WORKERS;
 use crate::stage::line::Line;
 use crate::stage::places::tuple;
 use crate::stage::script::Manner;
-use crate::stage::{House, Places, Reaction, Server};
+use crate::stage::{House, Places, Reaction};
 
 /// What an unauthenticated answer may have.
 const SMALL: usize = 88;
@@ -52,7 +54,7 @@ impl Storm {
             config.limits.allocations = 3;
         }
         Self {
-            house: House::new(config, kind & 4 == 4),
+            house: House::new(config, WORKERS),
             lines: (0..LINES).map(Line::new).collect(),
             places: Places::draw(u64::from(kind), 0),
             now: Timestamp::from_secs(10),
@@ -94,7 +96,7 @@ impl Storm {
         }
         Client {
             tuple: tuple(line.part.transport, line.fixed_address()),
-            hand: 1,
+            worker: 1,
         }
     }
 
@@ -238,7 +240,7 @@ impl Storm {
     fn check(&mut self) {
         self.house.drain();
         for output in std::mem::take(&mut self.house.outputs) {
-            if let Output::InstallForward(key, forward) = output {
+            if let Output::Change(_, Change::Install(key, forward)) = output {
                 self.check_pair(&key.tuple, &forward.to.tuple);
             }
         }

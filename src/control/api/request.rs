@@ -96,7 +96,7 @@ pub(super) struct FactRequest {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LimitsRequest {
-    /// Kilobits of payload per second that one allocation may send.
+    /// Kilobits per second that one device may send, 60 bytes of headers a packet included.
     #[schema(minimum = 1, maximum = 4_294_967_295_u32, example = 4000)]
     pub(super) kbps: Option<u32>,
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use mio::net::TcpStream;
 use vizard_proto::address::{Client, FiveTuple};
 
-use crate::dataplane::worker::SLOT;
+use crate::dataplane::batch::SLOT;
 
 /// Media that may wait for a client that does not read fast enough, in bytes. Kept small: late
 /// media is worth nothing.
@@ -93,7 +93,7 @@ pub(super) struct Connection {
     /// bytes, so everything is read until the end comes.
     pub(super) is_ending: bool,
     /// Whether it is to be closed at the end of the turn.
-    pub(super) is_doomed: bool,
+    pub(super) is_closing: bool,
     /// The start of a message whose rest has not come yet.
     rest: Option<Rest>,
     /// How many bytes to come belong to a message that is longer than any that is passed on;
@@ -111,7 +111,7 @@ impl Connection {
             serial,
             is_ready: false,
             is_ending: false,
-            is_doomed: false,
+            is_closing: false,
             rest: None,
             to_pass_over: None,
             queue: VecDeque::new(),
@@ -285,7 +285,7 @@ mod tests {
             local,
             remote,
         };
-        let client_of = Client { tuple, hand: 0 };
+        let client_of = Client { tuple, worker: 0 };
         let connection = Connection::new(TcpStream::from_std(stream), client_of, 1);
         (connection, client)
     }

@@ -4,7 +4,6 @@
 //! regularly and closed if it holds none, whatever else the client may be sending.
 
 mod connection;
-mod quota;
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, ErrorKind};
@@ -17,17 +16,14 @@ use mio::{Interest, Registry, Token};
 use vizard_proto::address::{Client, FiveTuple, Transport, canonical};
 use vizard_proto::time::Timestamp;
 
-use super::brain::Brain;
 use super::counters::{Closed, Counters, Loss, Purpose, Trouble};
+use super::shared::Shared;
 use super::{hash, listen};
 use connection::{Connection, Filled, Sent, Spares, Urgency};
 
-pub use quota::ConnectionLimits;
-pub(super) use quota::Quota;
-
 /// How long no connection is accepted after the system had no resources for one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How many connections a listener takes in one turn.
+/// How many connections a listener takes in one round.
 const ACCEPT_BATCH: usize = 64;
 
 /// A listening socket.
@@ -91,7 +87,7 @@ impl Listener {
 
 /// The connections of one worker.
 pub(super) struct Connections {
-    hand: u16,
+    worker: u16,
     registry: Registry,
     first_token: usize,
     patience: Duration,
@@ -99,7 +95,7 @@ pub(super) struct Connections {
     free: Vec<usize>,
     by_tuple: HashMap<FiveTuple, usize, RandomState>,
     ready: VecDeque<usize>,
-    doomed: Vec<(usize, Closed)>,
+    closing: Vec<(usize, Closed)>,
     /// Ordered by time, since everyone waits equally long.
     checks: VecDeque<(Timestamp, usize, u64)>,
     last_serial: u64,
@@ -107,16 +103,16 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    /// `hand` is the worker's index; tokens from `first_token` on are its connections'.
+    /// `worker` is the worker's index; tokens from `first_token` on are its connections'.
     /// A connection may be without an allocation for `patience`, at most twice that.
     pub(super) fn new(
-        hand: u16,
+        worker: u16,
         registry: Registry,
         first_token: usize,
         patience: Duration,
     ) -> Self {
         Self {
-            hand,
+            worker,
             registry,
             first_token,
             patience,
@@ -124,7 +120,7 @@ impl Connections {
             free: Vec::new(),
             by_tuple: HashMap::with_hasher(hash::state()),
             ready: VecDeque::new(),
-            doomed: Vec::new(),
+            closing: Vec::new(),
             checks: VecDeque::new(),
             last_serial: 0,
             spares: Spares::default(),
@@ -136,7 +132,7 @@ impl Connections {
         &mut self,
         listener: &mut Listener,
         now: Timestamp,
-        brain: &Brain,
+        shared: &Shared,
         counters: &mut Counters,
     ) {
         for _ in 0..ACCEPT_BATCH {
@@ -146,7 +142,7 @@ impl Connections {
             let Ok(tuple) = five_tuple(&stream) else {
                 continue; // Closed before we looked.
             };
-            self.admit(stream, tuple, now, brain, counters);
+            self.admit(stream, tuple, now, shared, counters);
         }
     }
 
@@ -155,21 +151,21 @@ impl Connections {
         stream: TcpStream,
         tuple: FiveTuple,
         now: Timestamp,
-        brain: &Brain,
+        shared: &Shared,
         counters: &mut Counters,
     ) {
         if let Some(place) = self.by_tuple.get(&tuple).copied() {
-            self.doom(place, Closed::Replaced);
-            self.bury(now, brain, counters);
+            self.mark_closing(place, Closed::Replaced);
+            self.reap(now, shared, counters);
         }
-        if let Err(limit) = brain.quota.take(tuple.remote.ip()) {
+        if let Err(limit) = shared.quota.take(tuple.remote.ip()) {
             return counters.closed(limit);
         }
         if self.place(stream, tuple, now).is_err() {
-            brain.quota.release(tuple.remote.ip());
+            shared.quota.release(tuple.remote.ip());
             return counters.trouble(Trouble::Accept);
         }
-        brain.metrics.tcp_connections.inc();
+        shared.metrics.tcp_connections.inc();
     }
 
     fn place(&mut self, mut stream: TcpStream, tuple: FiveTuple, now: Timestamp) -> io::Result<()> {
@@ -184,7 +180,7 @@ impl Connections {
         self.last_serial += 1;
         let client = Client {
             tuple,
-            hand: self.hand,
+            worker: self.worker,
         };
         let connection = Connection::new(stream, client, self.last_serial);
         if self.free.pop().is_some() {
@@ -210,7 +206,7 @@ impl Connections {
             self.ready.push_back(place);
         }
         if event.is_writable() && !connection.flush() {
-            self.doom(place, Closed::Failed);
+            self.mark_closing(place, Closed::Failed);
         }
     }
 
@@ -233,8 +229,8 @@ impl Connections {
                 return Some((place, connection.client(), len));
             }
             Filled::Nothing => connection.is_ready = false,
-            Filled::Closed => self.doom(place, Closed::ByClient),
-            Filled::Broken => self.doom(place, Closed::Failed),
+            Filled::Closed => self.mark_closing(place, Closed::ByClient),
+            Filled::Broken => self.mark_closing(place, Closed::Failed),
         }
         None
     }
@@ -264,7 +260,7 @@ impl Connections {
 
     /// Whether the connection is still to be served.
     pub(super) fn is_open(&self, place: usize) -> bool {
-        matches!(self.places.get(place), Some(Some(connection)) if !connection.is_doomed)
+        matches!(self.places.get(place), Some(Some(connection)) if !connection.is_closing)
     }
 
     /// Sends media to a client; `parts` are at most three.
@@ -274,7 +270,7 @@ impl Connections {
             Sent::Done => Ok(()),
             Sent::NoRoom => Err(Loss::ConnectionFull),
             Sent::Broken => {
-                self.doom(place, Closed::Failed);
+                self.mark_closing(place, Closed::Failed);
                 Err(Loss::NoConnection)
             }
         }
@@ -286,11 +282,11 @@ impl Connections {
         match self.send(place, &[answer], Urgency::Answer) {
             Sent::Done => Ok(()),
             Sent::NoRoom => {
-                self.doom(place, Closed::Unread);
+                self.mark_closing(place, Closed::Unread);
                 Err(Loss::ConnectionFull)
             }
             Sent::Broken => {
-                self.doom(place, Closed::Failed);
+                self.mark_closing(place, Closed::Failed);
                 Err(Loss::NoConnection)
             }
         }
@@ -298,12 +294,12 @@ impl Connections {
 
     fn send(&mut self, place: usize, parts: &[&[u8]], urgency: Urgency) -> Sent {
         match self.places.get_mut(place).and_then(Option::as_mut) {
-            Some(connection) if !connection.is_doomed => connection.send(parts, urgency),
+            Some(connection) if !connection.is_closing => connection.send(parts, urgency),
             _ => Sent::Broken,
         }
     }
 
-    /// Closes a client's connection at the end of the turn, without sending what waits in it.
+    /// Closes a client's connection at the end of the round, without sending what waits in it.
     pub(super) fn cut_off(&mut self, tuple: &FiveTuple) {
         let Some(place) = self.by_tuple.get(tuple).copied() else {
             return;
@@ -311,22 +307,22 @@ impl Connections {
         if let Some(Some(connection)) = self.places.get_mut(place) {
             connection.discard();
         }
-        self.doom(place, Closed::CallEnded);
+        self.mark_closing(place, Closed::CallEnded);
     }
 
-    /// Closes a connection at the end of the turn.
-    pub(super) fn doom(&mut self, place: usize, reason: Closed) {
+    /// Closes a connection at the end of the round.
+    pub(super) fn mark_closing(&mut self, place: usize, reason: Closed) {
         if let Some(Some(connection)) = self.places.get_mut(place)
-            && !connection.is_doomed
+            && !connection.is_closing
         {
-            connection.is_doomed = true;
-            self.doomed.push((place, reason));
+            connection.is_closing = true;
+            self.closing.push((place, reason));
         }
     }
 
-    /// Closes what was doomed, and tells the relay.
-    pub(super) fn bury(&mut self, now: Timestamp, brain: &Brain, counters: &mut Counters) {
-        while let Some((place, reason)) = self.doomed.pop() {
+    /// Closes what is marked for it, and tells the relay.
+    pub(super) fn reap(&mut self, now: Timestamp, shared: &Shared, counters: &mut Counters) {
+        while let Some((place, reason)) = self.closing.pop() {
             let Some(mut connection) = self.places.get_mut(place).and_then(Option::take) else {
                 continue;
             };
@@ -337,16 +333,16 @@ impl Connections {
             self.ready.retain(|ready| *ready != place);
             self.free.push(place);
             counters.closed(reason);
-            brain.metrics.tcp_connections.dec();
-            brain.quota.release(tuple.remote.ip());
-            brain.with_relay(Purpose::Disconnect, now, |relay, _| {
+            shared.metrics.tcp_connections.dec();
+            shared.quota.release(tuple.remote.ip());
+            shared.with_relay(Purpose::Disconnect, now, |relay, _| {
                 relay.handle_disconnect(&tuple);
             });
         }
     }
 
-    /// Dooms connections that hold no allocation.
-    pub(super) fn check(&mut self, now: Timestamp, brain: &Brain) {
+    /// Closes connections that hold no allocation at the end of the round.
+    pub(super) fn check(&mut self, now: Timestamp, has_allocation: impl Fn(&FiveTuple) -> bool) {
         while let Some((at, place, serial)) = self.checks.front().copied() {
             if now < at {
                 break;
@@ -358,10 +354,10 @@ impl Connections {
             if connection.serial != serial {
                 continue;
             }
-            if brain.has_allocation(now, connection.tuple()) {
+            if has_allocation(connection.tuple()) {
                 self.checks.push_back((now + self.patience, place, serial));
             } else {
-                self.doom(place, Closed::NoAllocation);
+                self.mark_closing(place, Closed::NoAllocation);
             }
         }
     }

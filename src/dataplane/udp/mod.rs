@@ -18,7 +18,7 @@ pub(super) mod sys;
 mod trains;
 
 pub(super) use sender::{Outbound, Sender};
-pub(super) use socket::{Arrival, Inbox, Socket};
+pub(super) use socket::{Arrival, Inbox, Reception, Socket};
 
 /// How datagrams travel through the machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

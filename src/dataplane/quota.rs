@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::dataplane::counters::Closed;
+use super::counters::Closed;
 
 /// Bounds on TCP connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl Default for ConnectionLimits {
 }
 
 /// See the module's description.
-pub(crate) struct Quota {
+pub(super) struct Quota {
     limits: ConnectionLimits,
     taken: Mutex<Taken>,
 }
@@ -43,7 +43,7 @@ struct Taken {
 }
 
 impl Quota {
-    pub(crate) fn new(limits: ConnectionLimits) -> Self {
+    pub(super) fn new(limits: ConnectionLimits) -> Self {
         Self {
             limits,
             taken: Mutex::default(),
@@ -51,12 +51,12 @@ impl Quota {
     }
 
     /// How long a connection may be without an allocation.
-    pub(crate) fn patience(&self) -> Duration {
+    pub(super) fn patience(&self) -> Duration {
         self.limits.without_allocation
     }
 
     /// Takes a place for a connection from `source`, or says which limit is reached.
-    pub(crate) fn take(&self, source: IpAddr) -> Result<(), Closed> {
+    pub(super) fn take(&self, source: IpAddr) -> Result<(), Closed> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         if taken.total >= self.limits.total {
             return Err(Closed::Limit);
@@ -71,7 +71,7 @@ impl Quota {
     }
 
     /// Gives the place back.
-    pub(crate) fn release(&self, source: IpAddr) {
+    pub(super) fn release(&self, source: IpAddr) {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let prefix = prefix(source);
         if let Some(of_prefix) = taken.by_prefix.get_mut(&prefix) {
