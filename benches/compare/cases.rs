@@ -19,6 +19,8 @@ pub(crate) struct Run {
     pub(crate) kind: Kind,
     /// How it is told apart where a server is in a case twice.
     pub(crate) label: &'static str,
+    /// For its configuration, if it is a vizard.
+    pub(crate) settings: &'static str,
     arguments: &'static str,
     pairs: u32,
 }
@@ -27,6 +29,7 @@ const fn run(kind: Kind, pairs: u32, arguments: &'static str) -> Run {
     Run {
         kind,
         label: "",
+        settings: "",
         arguments,
         pairs,
     }
@@ -36,8 +39,17 @@ const fn labelled(kind: Kind, label: &'static str, pairs: u32, arguments: &'stat
     Run {
         kind,
         label,
+        settings: "",
         arguments,
         pairs,
+    }
+}
+
+/// A vizard with 100 pairs and another `relay.coalesce`.
+const fn coalescing(label: &'static str, settings: &'static str, arguments: &'static str) -> Run {
+    Run {
+        settings,
+        ..labelled(Vizard, label, 100, arguments)
     }
 }
 
@@ -80,6 +92,12 @@ pub(crate) const CASES: &[Case] = &[
         name: "20,000/s, 172 B",
         runs: &[
             run(Vizard, 100, "--rate 20000"),
+            coalescing("coalesce 0", "relay.coalesce = \"0\"", "--rate 20000"),
+            coalescing(
+                "coalesce 200us",
+                "relay.coalesce = \"200us\"",
+                "--rate 20000",
+            ),
             run(Coturn, 100, "--rate 20000"),
             run(Forwarder, 100, "--rate 20000"),
         ],
@@ -88,6 +106,12 @@ pub(crate) const CASES: &[Case] = &[
         name: "60,000/s, 172 B",
         runs: &[
             run(Vizard, 100, "--rate 60000"),
+            coalescing("coalesce 0", "relay.coalesce = \"0\"", "--rate 60000"),
+            coalescing(
+                "coalesce 200us",
+                "relay.coalesce = \"200us\"",
+                "--rate 60000",
+            ),
             run(Coturn, 100, "--rate 60000"),
             run(Forwarder, 100, "--rate 60000"),
         ],
@@ -97,6 +121,7 @@ pub(crate) const CASES: &[Case] = &[
         runs: &[
             labelled(Vizard, "100 pairs", 100, "--saturate --window 400"),
             labelled(Vizard, "10,000 pairs", 10_000, "--saturate --window 400"),
+            labelled(Vizard, "100,000 pairs", 100_000, "--saturate --window 400"),
             labelled(Coturn, "1,000 pairs", 1_000, "--saturate --window 400"),
         ],
     },
@@ -145,7 +170,7 @@ impl Sample {
         command.args(["--sources", CLIENTS, "--warm-up", warm_up]);
         if run.kind == Kind::Vizard && !run.arguments.contains("pairs-per-call") {
             // A call for each pair would measure the opening of calls.
-            command.args(["--pairs-per-call", if pairs > 1000 { "25" } else { "1" }]);
+            command.args(["--pairs-per-call", if pairs > 1000 { "32" } else { "1" }]);
         }
         let output = command.output()?;
         let told = String::from_utf8_lossy(&output.stderr).trim().to_owned();

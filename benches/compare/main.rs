@@ -107,8 +107,8 @@ fn compare(options: &Options) -> io::Result<()> {
         for round in 0..options.rounds {
             for run in case.runs {
                 let folder = options.out.join("run");
-                let settings = &options.settings;
-                let server = Server::start(run.kind, &network, &folder, settings)?;
+                let settings = format!("{}\n{}", run.settings, options.settings);
+                let server = Server::start(run.kind, &network, &folder, &settings)?;
                 let sample = Sample::take(case, run, &server, &network, options)?;
                 eprintln!("{}, round {}: {}", case.name, round + 1, sample.line());
                 samples.push(sample);

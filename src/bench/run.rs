@@ -9,7 +9,7 @@ use super::Fault;
 use super::client::Trouble;
 use super::crew::{Crew, Done};
 use super::engine::{Clock, Round};
-use super::plan::{Load, Plan, Step};
+use super::plan::{Load, Plan, Step, Trains};
 use super::probe;
 use super::process::Process;
 use super::report::{
@@ -99,12 +99,8 @@ fn rounds(
     watcher: Watcher<'_>,
     report: &mut Report,
 ) -> Result<(), Fault> {
-    if let What::Load(load) = settings.what {
-        for session in sessions.iter() {
-            if !settings.warm_up.is_zero() {
-                session.measure(load, settings.warm_up, "warming up", watcher)?;
-            }
-        }
+    for (session, server) in sessions.iter().zip(&mut report.servers) {
+        session.warm_up(settings, server, watcher)?;
     }
     for round in 0..settings.rounds {
         for (session, server) in sessions.iter_mut().zip(&mut report.servers) {
@@ -236,8 +232,37 @@ impl Session {
         Ok(tally)
     }
 
+    /// Load that is not counted, but shows what does not work at all.
+    fn warm_up(
+        &self,
+        settings: &Settings,
+        server: &mut Server,
+        watcher: Watcher<'_>,
+    ) -> Result<(), Fault> {
+        let load = match settings.what {
+            What::Load(load) => load,
+            What::Search(from) => Load::Rate(from),
+            What::Allocations => return Ok(()),
+        };
+        if settings.warm_up.is_zero() {
+            return Ok(());
+        }
+        let tally = self.measure(load, settings.warm_up, "warming up", watcher)?;
+        if tally.troubles.untrained > 0 {
+            server.limited(own_limit(&tally, load));
+        }
+        self.whole(&tally)
+    }
+
     /// Whether a step went on to its end.
     fn whole(&self, tally: &Tally) -> Result<(), Fault> {
+        if tally.troubles.untrained > 0 && self.plan.trains == Trains::On {
+            return Err(Fault::Failed(
+                "the way to the relay takes no trains of packets (UDP GSO)\n  help: --trains auto \
+                 sends them one by one where that is so"
+                    .into(),
+            ));
+        }
         if !tally.cut_short {
             return Ok(());
         }
@@ -302,6 +327,7 @@ impl Session {
                 loss: figures.loss,
                 p99_us: figures.latency.p99_us,
                 good: fine,
+                own_limit: own,
             });
             if fine {
                 good = rate;

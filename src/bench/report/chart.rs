@@ -24,7 +24,7 @@ pub(super) fn draw(title: &str, x_name: &str, y_name: &str, lines: &[Line]) -> S
     if points().count() < 2 {
         return String::new();
     }
-    let x_most = nice(points().map(|point| point.0).fold(0.0, f64::max));
+    let x_most = points().map(|point| point.0).fold(1e-9, f64::max);
     let y_most = nice(points().map(|point| point.1).fold(0.0, f64::max));
     let x = |value: f64| LEFT + value / x_most * (WIDTH - LEFT - RIGHT);
     let y = |value: f64| HEIGHT - BOTTOM - value / y_most * (HEIGHT - BOTTOM - TOP);
@@ -77,10 +77,13 @@ pub(super) fn draw(title: &str, x_name: &str, y_name: &str, lines: &[Line]) -> S
     svg
 }
 
-/// The next of 1, 2, 2.5, 5, 10, ... so that the axis has round numbers.
+/// The next number that is round, so that the axis ends at it.
 fn nice(most: f64) -> f64 {
-    let power = 10_f64.powf(most.max(1e-9).log10().floor());
-    let steps = [1.0, 2.0, 2.5, 5.0, 10.0];
+    if most < 1e-9 {
+        return 1.0;
+    }
+    let power = 10_f64.powf(most.log10().floor());
+    let steps = [1.0, 1.2, 1.6, 2.0, 2.4, 3.2, 4.0, 6.0, 8.0, 10.0];
     let found = steps
         .iter()
         .map(|step| step * power)
@@ -118,11 +121,12 @@ mod tests {
     #[test]
     fn axes_end_at_round_numbers() {
         for (most, end) in [
+            (0.0, 1.0),
             (0.9, 1.0),
             (1.0, 1.0),
-            (3.0, 5.0),
+            (3.0, 3.2),
             (180.0, 200.0),
-            (2_100.0, 2_500.0),
+            (2_100.0, 2_400.0),
         ] {
             assert!((nice(most) - end).abs() < 1e-9, "{most}: {}", nice(most));
         }

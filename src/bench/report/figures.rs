@@ -161,6 +161,11 @@ pub(crate) fn own_limit(tally: &Tally, load: Load) -> Option<String> {
             tally.skipped
         ));
     }
+    if tally.troubles.untrained > 0 {
+        return Some(
+            "the way to the relay takes no trains (UDP GSO): bursts left packet by packet".into(),
+        );
+    }
     if many(tally.troubles.blocked + tally.troubles.failed) {
         return Some(format!(
             "the kernel did not take {} of the generator's packets\n  help: `sysctl -w \

@@ -109,6 +109,8 @@ pub(crate) struct Try {
     pub(crate) loss: f64,
     pub(crate) p99_us: f64,
     pub(crate) good: bool,
+    /// Whether the generator, and not the server, was the limit.
+    pub(crate) own_limit: bool,
 }
 
 /// All rounds together.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Comparison, Report, Server, Setup, Spread, Summary};
+use super::{Comparison, Report, Server, Setup, Spread, Summary, Try};
 
 impl Report {
     /// For a terminal.
@@ -15,7 +15,10 @@ impl Report {
         for server in &self.servers {
             describe(&mut text, server, self.load.core_price);
         }
-        if let (Some(comparison), [one, other]) = (&self.comparison, &self.servers[..]) {
+        let measured = |server: &Server| server.summary.is_some() || !server.allocating.is_empty();
+        let both = self.servers.iter().all(measured);
+        if let (true, Some(comparison), [one, other]) = (both, &self.comparison, &self.servers[..])
+        {
             let _ = writeln!(text, "\n{} over {}", one.name, other.name);
             compare(&mut text, comparison);
         }
@@ -85,7 +88,13 @@ fn describe(text: &mut String, server: &Server, price: f64) {
             grouped(attempt.rate),
             attempt.loss * 100.0,
             rounded(attempt.p99_us),
-            if attempt.good { "" } else { ": too much" }
+            match attempt {
+                Try { good: true, .. } => "",
+                Try {
+                    own_limit: true, ..
+                } => ": more than the generator can do",
+                _ => ": too much",
+            }
         );
     }
     if let Some(summary) = &server.summary {
@@ -95,6 +104,7 @@ fn describe(text: &mut String, server: &Server, price: f64) {
         let _ = writeln!(text, "  generator    busy {:.0} %", busiest.max * 100.0);
     }
     for limit in &server.own_limits {
+        let limit = limit.replace("\n  ", "\n               ");
         let _ = writeln!(text, "  note         {limit}");
     }
 }

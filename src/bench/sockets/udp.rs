@@ -145,8 +145,8 @@ impl Udp {
         let Some(fault) = fault else { return };
         match fault.raw_os_error().map(Errno::from_raw) {
             Some(Errno::EAGAIN | Errno::ENOBUFS) => self.troubles.blocked += packets,
-            // No checksum offload, or a route without it: no trains from here on.
-            Some(Errno::EIO | Errno::EINVAL) if had_train => {
+            // No checksum offload, a narrow link, too many at once: no trains from here on.
+            Some(Errno::EIO | Errno::EINVAL | Errno::EMSGSIZE) if had_train => {
                 self.trains = false;
                 self.troubles.untrained += 1;
                 self.troubles.blocked += packets;
@@ -304,4 +304,28 @@ fn watch(sockets: &[Socket]) -> nix::Result<Epoll> {
         }
     }
     Ok(epoll)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_train_that_the_kernel_refuses_is_told_and_was_the_last() {
+        let server = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|it| it.local_addr());
+        let wiring = Wiring {
+            sources: None,
+            first: 0,
+            largest: 2048,
+            trains: true,
+        };
+        let mut udp = Udp::open(&wiring, 1, server.expect("bound")).expect("a socket");
+        assert!(udp.takes_train(3000));
+        // No kernel cuts as many datagrams as this.
+        udp.send(0, 3000, 10, |room| room.fill(0));
+        udp.flush();
+        let troubles = udp.take_troubles();
+        assert_eq!((troubles.untrained, troubles.blocked), (1, 300));
+        assert!(!udp.takes_train(3000));
+    }
 }
