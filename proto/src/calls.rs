@@ -55,6 +55,8 @@ pub(crate) struct Call {
     open: bool,
     /// Unix seconds from which on none of its tickets is valid any more.
     until: u64,
+    /// Unix seconds until when it was renewed; 0 if it was not.
+    renewed_until: u64,
     /// When the clock was to show that, as it stood when it was said. The call is remembered until
     /// both have passed: a clock that was set wrong for a moment ends it for good and makes nobody
     /// forget that it has ended.
@@ -141,6 +143,12 @@ impl Calls {
         })
     }
 
+    /// Unix seconds until when an open call was renewed.
+    pub(crate) fn renewed_until(&self, id: CallId) -> Option<u64> {
+        let call = self.calls.get(&id).filter(|call| call.open)?;
+        (call.renewed_until > 0).then_some(call.renewed_until)
+    }
+
     /// How many devices the call has tickets for, as far as that is known.
     pub(crate) fn device_count(&self, id: CallId) -> usize {
         self.calls.get(&id).map_or(0, |call| call.devices.len())
@@ -194,14 +202,16 @@ impl Calls {
         realm: &[u8],
         tickets: Vec<Opened>,
     ) {
-        for Opened { username, .. } in &tickets {
-            self.names
-                .insert(userhash(username.as_bytes(), realm), username.clone());
-        }
         let call = self.calls.entry(id).or_default();
+        if call.open && call.until < until {
+            call.renewed_until = until;
+        }
         call.extend(until, clock);
         for Opened { username, device } in tickets {
-            call.usernames.push(username);
+            let hash = userhash(username.as_bytes(), realm);
+            if self.names.insert(hash, username.clone()).is_none() {
+                call.usernames.push(username);
+            }
             if let Some(device) = device
                 && let Err(index) = call.devices.binary_search(&device)
             {

@@ -37,6 +37,8 @@ pub(crate) enum Admission<'p> {
     Binding(Message<'p>),
     /// The relay must be asked.
     Ask(Admitted<'p>),
+    /// The same with a ticket that has expired: it is good only for a client whose call was renewed.
+    Expired(Admitted<'p>, Header),
 }
 
 /// What comes of a packet that comes no further.
@@ -58,7 +60,7 @@ pub(crate) struct Media {
 }
 
 /// A packet that the gate has let through: read, and if it asks for something, with a fresh nonce
-/// and a good ticket.
+/// and a ticket of ours.
 pub struct Admitted<'p> {
     from: Client,
     content: Content<'p>,
@@ -74,7 +76,7 @@ pub(crate) enum Content<'p> {
 
 /// Who sent a request.
 pub(crate) enum Sender<'p> {
-    /// The holder of a ticket that is still good.
+    /// The holder of a ticket.
     Known(Login),
     /// Whoever has the ticket with this USERHASH; only the relay can tell. It has been charged for
     /// the question.
@@ -93,6 +95,13 @@ impl<'p> Admitted<'p> {
         Self {
             from: *from,
             content: Content::Media(media, packet),
+        }
+    }
+
+    fn request(from: &Client, message: Message<'p>, sender: Sender<'p>) -> Self {
+        Self {
+            from: *from,
+            content: Content::Request(message, sender),
         }
     }
 
@@ -266,6 +275,10 @@ impl Gate {
             let unix_secs = self.clock.unix_secs(now);
             match login {
                 Ok(login) if login.ticket.is_in_time(unix_secs) => Sender::Known(login),
+                Ok(login) if login.ticket.has_expired(unix_secs) => {
+                    let (request, sender) = (message.header(), Sender::Known(login));
+                    return Admission::Expired(Admitted::request(from, message, sender), request);
+                }
                 refused => {
                     let refusal = refused.err().unwrap_or(Refusal::Unauthorized);
                     let request = message.header();
@@ -273,10 +286,7 @@ impl Gate {
                 }
             }
         };
-        Admission::Ask(Admitted {
-            from: *from,
-            content: Content::Request(message, sender),
-        })
+        Admission::Ask(Admitted::request(from, message, sender))
     }
 
     /// 401 for who has shown a nonce, and a ticket that is good no more.

@@ -78,6 +78,10 @@ impl Worker {
                 Step::from(gate.answer_binding(now, &from, &message, is_masked, out))
             }
             Admission::Ask(admitted) => Step::Ask(admitted),
+            Admission::Expired(admitted, _) if self.table.knows(&from.tuple) => Step::Ask(admitted),
+            Admission::Expired(_, request) => {
+                Step::from(self.gate.challenge(now, &from, request, out))
+            }
             Admission::Done(reply) => Step::from(reply),
         }
     }

@@ -10,5 +10,6 @@ mod lasting;
 mod logging;
 mod names;
 mod opening;
+mod renewing;
 mod repeating;
 mod wrong_types;

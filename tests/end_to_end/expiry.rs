@@ -3,9 +3,10 @@
 
 use std::time::SystemTime;
 
+use serde_json::json;
 use vizard_proto::auth::ticket::{CallId, Credential, Ticket, TicketKey, TicketKeys};
 
-use crate::daemon::{Daemon, LOOPBACK, wait_until};
+use crate::daemon::{Daemon, LOOPBACK, Tickets, wait_until};
 use crate::{Server, connect, converse, servers};
 
 /// The key in the state directory.
@@ -78,4 +79,32 @@ fn runs_out(daemon: &Daemon, server: Server) {
     carol.binding();
     assert_eq!((bob.unheard(), carol.unheard()), (vec![], vec![]));
     assert_eq!(bob.try_allocate(), Err(401));
+}
+
+/// The API's shortest tickets take half a minute.
+#[test]
+fn a_renewed_call_outlives_its_first_tickets() {
+    let daemon = Daemon::start(LOOPBACK);
+    let body = json!({"parties": [{"id": "alice"}, {"id": "bob"}], "caller": "alice", "ttl": 30});
+    let first = Tickets(daemon.ask("POST", "/v1/calls", &body, 201));
+    let server = servers(&first)[0];
+    let mut alice = server.join(first.of("alice"));
+    let mut bob = server.join(first.of("bob"));
+    connect(&mut alice, &mut bob);
+    let path = format!("/v1/calls/{}/renew", first.id());
+    let renewed = Tickets(daemon.ask("POST", &path, &json!({"ttl": 600}), 200));
+    // As clients do well before the lifetime that they were granted is over.
+    assert_eq!((alice.refresh(600), bob.refresh(600)), (Ok(()), Ok(())));
+    let mut late = server.join(first.of("bob"));
+    wait_until("the first tickets have expired", || {
+        late.try_allocate().is_err() || late.refresh(0).is_err()
+    });
+    // What is connected is, by the tickets that it has; what is new takes new ones.
+    converse(&mut alice, &mut bob);
+    assert_eq!(alice.refresh(600), Ok(()));
+    assert_eq!(late.try_allocate(), Err(401));
+    server.join(renewed.of("bob")).allocate();
+    daemon.end(first.id());
+    assert_eq!(alice.refresh(600), Err(401));
+    assert_eq!(server.join(renewed.of("alice")).try_allocate(), Err(401));
 }

@@ -63,6 +63,16 @@ impl Ticket {
         let left = self.expires_at.saturating_sub(unix_secs);
         (1..=FARTHEST_SECS).contains(&left)
     }
+
+    /// Whether its time is over at that Unix second.
+    pub fn has_expired(&self, unix_secs: u64) -> bool {
+        self.expires_at <= unix_secs
+    }
+
+    /// Whether both were minted for the same device of the same call, at whatever times.
+    pub fn is_of_same_device(&self, other: &Self) -> bool {
+        (self.call, self.party, self.device) == (other.call, other.party, other.device)
+    }
 }
 
 /// What a client authenticates with.

@@ -110,7 +110,7 @@ impl Relay {
         let id = AllocationId(self.last_id + 1);
         let (masks, refused_family) = self.assign_masks(wish, id)?;
         self.last_id += 1;
-        let ticket_ends_at = self.config.clock.timestamp(ticket.expires_at);
+        let ticket_ends_at = self.session_end(&ticket);
         let granted = self.lifetime(now, wish.lifetime, ticket_ends_at);
         let allocation = Allocation {
             client: from,

@@ -32,6 +32,13 @@ impl Relay {
     }
 
     fn expire_allocation(&mut self, now: Timestamp, id: AllocationId) {
+        let Some(allocation) = self.allocations.get(&id) else {
+            return;
+        };
+        if allocation.ticket_ends_at <= now {
+            // Its call may have been renewed since: that is looked at where it matters.
+            self.set_session_end(id, now);
+        }
         let Some(allocation) = self.allocations.get_mut(&id) else {
             return;
         };
@@ -107,11 +114,7 @@ impl Relay {
         let mut ids: Vec<_> = self.allocations.keys().copied().collect();
         ids.sort_unstable();
         for id in ids {
-            if let Some(allocation) = self.allocations.get_mut(&id) {
-                let ends_at = clock.timestamp(allocation.ticket.expires_at);
-                allocation.ticket_ends_at = ends_at.max(now);
-            }
-            self.watch(id);
+            self.set_session_end(id, now);
         }
         for call in self.calls.ids() {
             self.watch_call(call);

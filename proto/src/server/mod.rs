@@ -8,6 +8,7 @@ mod create_permission;
 mod expiry;
 mod refresh;
 mod relaying;
+mod renewal;
 mod roaming;
 mod snapshot;
 
@@ -201,10 +202,13 @@ impl Relay {
         }
     }
 
+    /// Whether the call may be opened; one that is open may always be renewed.
     fn has_room_for(&self, call: CallId) -> bool {
-        let places = self.calls.is_open(call) || self.calls.open_count() < self.config.limits.calls;
+        let limits = &self.config.limits;
+        let places = self.calls.open_count() < limits.calls;
         let pools = self.config.masking.pool_v4.is_some() || self.config.masking.pool_v6.is_some();
-        places && pools && self.allocations.len() < self.config.limits.allocations
+        let room = places && pools && self.allocations.len() < limits.allocations;
+        self.calls.is_open(call) || room
     }
 
     /// Where a client's packets arrive at another worker than before, its entries follow it.
@@ -226,7 +230,7 @@ impl Relay {
         sender: Sender<'_>,
         out: &mut [u8],
     ) -> Verdict {
-        let Some(login) = self.log_in(now, message, sender) else {
+        let Some(login) = self.log_in(now, &from, message, sender) else {
             return Verdict::Refused(message.header());
         };
         let answer = Answer::new(message, &login);
@@ -261,12 +265,19 @@ impl Relay {
     }
 
     /// Who sent the request. Expired and revoked tickets are as good as unknown ones.
-    fn log_in(&self, now: Timestamp, message: &Message<'_>, sender: Sender<'_>) -> Option<Login> {
+    fn log_in(
+        &self,
+        now: Timestamp,
+        from: &Client,
+        message: &Message<'_>,
+        sender: Sender<'_>,
+    ) -> Option<Login> {
         let login = match sender {
             Sender::Known(login) => login,
             Sender::Hashed(claims) => self.look_up(message, &claims)?,
         };
-        let in_time = login.ticket.is_in_time(self.config.clock.unix_secs(now));
+        let in_time = login.ticket.is_in_time(self.config.clock.unix_secs(now))
+            || self.lives_on(now, from, &login.ticket);
         (in_time && !self.calls.is_dead(&login.ticket)).then_some(login)
     }
 
@@ -288,7 +299,7 @@ impl Relay {
             .allocations
             .get(id)
             .ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
-        if allocation.ticket == login.ticket {
+        if allocation.ticket.is_of_same_device(&login.ticket) {
             Ok(*id)
         } else {
             Err(ErrorCode::WRONG_CREDENTIALS)

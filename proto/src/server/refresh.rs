@@ -40,6 +40,7 @@ impl Relay {
                 ..Success::default()
             });
         }
+        self.hand_over(now, id, &login.ticket);
         let allocation = self.living(id)?;
         let lifetime = self.lifetime(now, wanted, allocation.ticket_ends_at);
         if let Some(allocation) = self.allocations.get_mut(&id) {

@@ -30,7 +30,7 @@ impl Relay {
         let opened = self.mobility.open(ticket);
         let (id, moves) = opened.ok_or(ErrorCode::MOBILITY_FORBIDDEN)?;
         let allocation = self.living(id)?;
-        if allocation.ticket != login.ticket {
+        if !allocation.ticket.is_of_same_device(&login.ticket) {
             return Err(ErrorCode::WRONG_CREDENTIALS);
         }
         let state = allocation.mobility.ok_or(ErrorCode::MOBILITY_FORBIDDEN)?;
