@@ -8,8 +8,8 @@
 //! What is measured is the CPU time of the server's threads, so that a busy machine disturbs less;
 //! it still does, so compare ratios of one run only.
 //!
-//! Options: `--rounds N` (3), `--length 3s` of each round, `--case WORD` for cases whose name has
-//! that word, `--set 'KEY = VALUE'` for vizard's configuration, `--out FOLDER` for the reports.
+//! Options: `--rounds N` (3), `--length 3s` of each round, `--case NAME` for cases whose name begins
+//! so, `--set 'KEY = VALUE'` for vizard's configuration, `--out FOLDER` for the reports.
 
 mod cases;
 mod forwarder;
@@ -100,7 +100,7 @@ fn compare(options: &Options) -> io::Result<()> {
         options
             .only
             .as_ref()
-            .is_none_or(|word| case.name.contains(word))
+            .is_none_or(|word| case.name.starts_with(word.as_str()))
     };
     let mut samples = Vec::new();
     for case in CASES.iter().filter(wanted) {
@@ -140,8 +140,10 @@ fn what_is_missing() -> Option<&'static str> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
     };
-    if !["ip", "taskset"].into_iter().all(there) {
-        return Some("`ip` and `taskset` are needed: apt-get install iproute2 util-linux");
+    if !["ip", "taskset", "setpriv"].into_iter().all(there) {
+        return Some(
+            "`ip`, `taskset` and `setpriv` are needed: apt-get install iproute2 util-linux",
+        );
     }
     (!there("turnserver")).then_some("coturn is needed: apt-get install coturn")
 }

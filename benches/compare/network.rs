@@ -7,6 +7,8 @@ use std::process::Command;
 pub(crate) const SERVER: &str = "10.77.0.1";
 /// The clients' addresses: all of them are the generator's.
 pub(crate) const CLIENTS: &str = "10.96.0.0/12";
+/// Of the namespaces' names; the process that made them follows.
+const PREFIX: &str = "vizard-bench-";
 const GENERATOR: &str = "10.77.0.2";
 
 /// Both namespaces; they go with this value.
@@ -17,10 +19,11 @@ pub(crate) struct Network {
 
 impl Network {
     pub(crate) fn new() -> io::Result<Self> {
+        sweep()?;
         let id = std::process::id();
         let network = Self {
-            server: format!("vizard-bench-{id}-s"),
-            generator: format!("vizard-bench-{id}-g"),
+            server: format!("{PREFIX}{id}-s"),
+            generator: format!("{PREFIX}{id}-g"),
         };
         let (server, generator) = (&network.server, &network.generator);
         for line in [
@@ -60,11 +63,29 @@ impl Drop for Network {
     }
 }
 
-/// Every link of this chain becomes the next, so that the child is the command itself.
+/// Every link of this chain becomes the next, so that the child is the command itself. It ends with
+/// us, however we end.
 fn inside(namespace: &str, core: &str) -> Command {
-    let mut command = Command::new("ip");
-    command.args(["netns", "exec", namespace, "taskset", "-c", core]);
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "ip", "netns", "exec", namespace]);
+    command.args(["taskset", "-c", core]);
     command
+}
+
+/// Namespaces of runs that were killed.
+fn sweep() -> io::Result<()> {
+    let output = Command::new("ip").args(["netns", "list"]).output()?;
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let name = line.split(' ').next().unwrap_or_default();
+        let owner = name
+            .strip_prefix(PREFIX)
+            .and_then(|rest| rest.split('-').next());
+        let gone = |pid: &str| !std::path::Path::new("/proc").join(pid).exists();
+        if owner.is_some_and(gone) {
+            ip(&format!("netns delete {name}"))?;
+        }
+    }
+    Ok(())
 }
 
 fn ip(line: &str) -> io::Result<()> {
