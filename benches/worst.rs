@@ -2,9 +2,8 @@
 //! many times, for the table in `docs/threat-model.md`. What matters is that none is long; how long
 //! depends on the machine.
 #![allow(missing_docs)]
-#![expect(clippy::disallowed_types, reason = "a bench reads the clock")]
 
-#[path = "../tests/kit/mod.rs"]
+#[path = "../proto/tests/kit/mod.rs"]
 mod kit;
 
 use std::net::{Ipv4Addr, SocketAddr};
