@@ -19,10 +19,12 @@ fn run(arguments: &[&str]) -> (i32, String, String) {
 fn check_config_prints_what_a_file_amounts_to() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let file = folder.path().join("v.toml");
-    std::fs::write(&file, "[relay]\nrealm = \"example\"\n").expect("written");
+    let relay = "[relay]\nrealm = \"example\"\ntcp = []\npublic_addresses = [\"203.0.113.7\"]\n";
+    std::fs::write(&file, relay).expect("written");
     let path = file.to_str().expect("UTF-8");
     let (code, out, err) = run(&["check-config", path]);
-    assert_eq!((code, err.as_str()), (0, ""));
+    let url = "clients get:  turn:203.0.113.7:3478?transport=udp  from the internet\n";
+    assert_eq!((code, err.as_str()), (0, url));
     assert!(
         out.contains("realm = \"example\"") && out.contains("ticket_ttl = \"2h\""),
         "{out}"

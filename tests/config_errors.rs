@@ -10,7 +10,7 @@ fn error(text: &str) -> String {
 fn a_wrong_value_is_shown_with_its_place_and_what_the_key_takes() {
     let expected = "v.toml:3:11: `relay.workers`: invalid type: string \"many\", expected usize\n  |\n\
                     3 | workers = \"many\"\n  |           ^^^^^^\n  \
-                    help: it takes a number of threads, 0 to 1024";
+                    help: it takes a number of threads, 0 to 256";
     assert_eq!(error("# mine\n[relay]\nworkers = \"many\"\n"), expected);
 }
 

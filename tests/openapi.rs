@@ -32,6 +32,8 @@ fn every_operation_is_there_with_its_answers() {
         ("/v1/calls/{id}/answer", "post", "200"),
         ("/livez", "get", "200"),
         ("/readyz", "get", "503"),
+        ("/v1/node", "get", "200"),
+        ("/v1/node/drain", "post", "200"),
         ("/metrics", "get", "200"),
         ("/openapi.json", "get", "200"),
     ];
@@ -50,6 +52,6 @@ fn every_operation_is_there_with_its_answers() {
             .values()
             .map(|path| path.as_object().unwrap().len())
             .sum::<usize>(),
-        11
+        13
     );
 }

@@ -12,12 +12,19 @@ use std::process::Command;
 #[test]
 fn a_first_start_is_all_that_a_first_call_needs() {
     let node = Node::start(QUIET);
-    assert_eq!(node.welcome.len(), 3);
+    assert_eq!(node.welcome.len(), 5);
     assert!(
         node.welcome[0].contains("UDP 127.0.0.1:") && node.welcome[0].contains("TCP 127.0.0.1:")
     );
     assert!(node.welcome[1].contains("call create"));
     assert!(node.welcome[2].ends_with("state/api.key"));
+    for (line, transport) in node.welcome[3..].iter().zip(["udp", "tcp"]) {
+        assert!(
+            line.contains("turn:127.0.0.1:") && line.contains(transport),
+            "{line}"
+        );
+        assert!(line.ends_with("from this machine only"), "{line}");
+    }
     let (code, out, err) = node.call(&[
         "create",
         "--party",

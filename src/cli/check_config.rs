@@ -2,10 +2,12 @@
 
 use clap::Args;
 use clap::builder::FalseyValueParser;
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use super::Failure;
 use crate::config::Config;
+use crate::control::offers::Offer;
 use crate::node;
 
 /// Validate a configuration and print what it amounts to, with every default filled in
@@ -26,10 +28,22 @@ impl CheckConfig {
             None => Config::default(),
         };
         node::given_api_keys(&config.control)?;
+        let (offers, warnings) = node::preview(&config)?;
+        tell(&offers, &warnings);
         if self.json {
             super::say(&format!("{}\n", serde_json::to_string_pretty(&config)?))
         } else {
             super::say(&config.to_toml())
         }
+    }
+}
+
+/// Standard output is for the configuration alone.
+fn tell(offers: &[Offer], warnings: &[String]) {
+    let mut output = std::io::stderr().lock();
+    // If it can't be written, the configuration is still what was asked for.
+    let _ = writeln!(output, "clients get:  {}", super::serve::urls(offers));
+    for warning in warnings {
+        let _ = writeln!(output, "warning: {warning}");
     }
 }

@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failure;
 use crate::config::Config;
+use crate::control::offers::Offer;
 use crate::node::{self, Node};
 use crate::state::{self, StateDirectory};
 use crate::telemetry::log::{self, LevelSwitch};
@@ -115,7 +116,7 @@ fn raise_file_limit() {
     }
 }
 
-/// The three lines that a newcomer needs next, and what has to be known besides.
+/// What a newcomer needs next, and what has to be known besides.
 fn welcome(node: &Node) -> String {
     let program = std::env::args().next().unwrap_or_else(|| "vizard".into());
     let listeners = node.listeners();
@@ -143,8 +144,23 @@ fn welcome(node: &Node) -> String {
     format!(
         "listening:    {}; API {api}\n\
          open a call:  {program} call create --party alice --party bob --caller alice{flag}\n\
-         API key:      {key}{}",
+         API key:      {key}\n\
+         clients get:  {}{}",
         places.join(", "),
+        urls(&node.offers()),
         notice.unwrap_or_default()
     )
+}
+
+/// The URLs that clients are given, one a line, and who can reach them.
+pub(super) fn urls(offers: &[Offer]) -> String {
+    if offers.is_empty() {
+        return "no URL: this machine has no address that lasts".into();
+    }
+    let width = offers.iter().map(|offer| offer.url.len()).max();
+    let width = width.unwrap_or_default();
+    let lines = offers
+        .iter()
+        .map(|Offer { url, reach }| format!("{url:width$}  {reach}"));
+    lines.collect::<Vec<_>>().join("\n              ")
 }

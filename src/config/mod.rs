@@ -9,6 +9,7 @@ mod problem;
 mod reader;
 mod relay;
 mod sections;
+mod turn_url;
 mod value;
 
 use serde::Serialize;
@@ -20,6 +21,7 @@ pub use relay::{FastPath, Relay, family};
 pub use sections::{
     AnswerBinding, CallableBy, Control, Log, Masking, Policy, Reveal, Ringing, Store,
 };
+pub use turn_url::TurnUrl;
 pub use value::{Listen, Maybe, Moment, Period};
 
 /// Everything that `vizard.toml` can say. The default is what holds without a file.

@@ -6,7 +6,11 @@ use std::time::Duration;
 
 use super::reader::Document;
 use super::sections::no_list;
+use super::turn_url::{TurnUrl, is_host_name};
 use super::value::Moment;
+
+/// More threads than this move packets no faster on any machine.
+pub(super) const MOST_WORKERS: usize = 256;
 
 /// `[relay]`: where clients come in, and what they are told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -15,6 +19,8 @@ pub struct Relay {
     pub realm: String,
     /// Addresses in the TURN URLs that clients are given; empty: detected.
     pub public_addresses: Vec<IpAddr>,
+    /// Full TURN URLs in place of those made of addresses and listeners; may be empty.
+    pub advertise: Vec<TurnUrl>,
     /// Name in the TURN URLs in place of the addresses; may be empty.
     pub host_name: String,
     /// UDP listeners.
@@ -51,6 +57,7 @@ impl Default for Relay {
         Self {
             realm: "vizard".into(),
             public_addresses: Vec::new(),
+            advertise: Vec::new(),
             host_name: String::new(),
             udp: everywhere.clone(),
             tcp: everywhere,
@@ -87,6 +94,12 @@ impl Relay {
                         .all(|ip| !ip.is_unspecified() && !ip.is_multicast())
                 },
             ),
+            advertise: s.key(
+                "advertise",
+                d.advertise,
+                "a list of TURN URLs, for example [\"turn:relay.example:3478?transport=udp\"]",
+                |_| true,
+            ),
             host_name: s.key(
                 "host_name",
                 d.host_name,
@@ -98,8 +111,8 @@ impl Relay {
             workers: s.key(
                 "workers",
                 d.workers,
-                "a number of threads, 0 to 1024",
-                |n| *n <= 1024,
+                &format!("a number of threads, 0 to {MOST_WORKERS}"),
+                |n| *n <= MOST_WORKERS,
             ),
             fast_path: s.key(
                 "fast_path",
@@ -145,7 +158,7 @@ impl Relay {
         &self,
         listeners: &(impl Iterator<Item = &'a SocketAddr> + Clone),
     ) -> Option<IpAddr> {
-        if !self.host_name.is_empty() {
+        if !self.host_name.is_empty() || !self.advertise.is_empty() {
             return None;
         }
         let served = |ip: &&IpAddr| {
@@ -168,11 +181,4 @@ fn all_different(listeners: &[SocketAddr]) -> bool {
         .iter()
         .enumerate()
         .all(|(i, a)| !listeners[..i].iter().any(|b| same(a, b)))
-}
-
-pub(super) fn is_host_name(name: &str) -> bool {
-    let label = |l: &str| {
-        (1..=63).contains(&l.len()) && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-    };
-    name.len() <= 253 && name.split('.').all(label)
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use vizard_proto::config::{LARGEST_PAYLOAD, SMALLEST_CAP};
 
 use super::reader::Document;
-use super::relay::is_host_name;
+use super::turn_url::is_host_name;
 use super::value::{Listen, Maybe, Period};
 use crate::telemetry::log::{Format, Level};
 

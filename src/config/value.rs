@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::turn_url::TurnUrl;
+
 /// A length of time in whole seconds, written like `90s`, `10m`, `1h30m`, `7d`; a number alone is
 /// seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -143,7 +145,7 @@ macro_rules! serde_as_text {
     )*};
 }
 
-serde_as_text!(Period, Moment, Listen);
+serde_as_text!(Period, Moment, Listen, TurnUrl);
 
 /// Something that may be absent, written as an empty string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

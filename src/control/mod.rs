@@ -8,6 +8,7 @@ pub mod calls;
 pub mod clock;
 pub mod keys;
 pub mod names;
+pub mod offers;
 pub mod policy;
 pub mod problem;
 pub mod registry;

@@ -29,6 +29,7 @@ use super::calls::Call;
 use super::clock::{Cautious, Clock, Now};
 use super::keys::ApiKeys;
 use super::names;
+use super::offers::Offer;
 use super::policy::{self, Decision, Policy, Request};
 use super::problem::{Kind, Problem};
 use super::registry::Registry;
@@ -51,9 +52,8 @@ pub struct Live {
     pub api_keys: ApiKeys,
     /// The keys of the tickets; the relay has the same.
     pub tickets: Arc<TicketKeys>,
-    /// Where the relay is reached: `turn:HOST:PORT?transport=udp` and the like, best first. While
-    /// there is none, nobody is given a ticket.
-    pub ice_urls: Vec<String>,
+    /// Where clients reach the relay, best first. While there is none, nobody is given a ticket.
+    pub offers: Vec<Offer>,
     /// Names that clients may call this node by, beside its addresses and `localhost`.
     pub host_names: Vec<String>,
     /// How many calls the relay takes.
@@ -152,9 +152,27 @@ impl Switchboard {
         self.live.store(Arc::new(live));
     }
 
+    /// From here on clients are given these URLs.
+    pub fn offer(&self, offers: &[Offer]) {
+        self.live.rcu(|live| Live {
+            offers: offers.to_vec(),
+            ..Live::clone(live)
+        });
+    }
+
     /// From here on no call is opened.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was told to open no calls.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// How many calls take a place in the relay.
+    pub fn open_calls(&self) -> usize {
+        self.relay.open_calls()
     }
 
     /// Whether calls can be opened.

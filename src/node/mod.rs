@@ -2,6 +2,8 @@
 
 mod addresses;
 mod error;
+mod guide;
+mod interfaces;
 mod past;
 mod settings;
 
@@ -13,6 +15,7 @@ use tokio::runtime::Runtime;
 use vizard_proto::contract::Command;
 
 use crate::config::Config;
+use crate::control::offers::Offer;
 use crate::control::reports::{self, Reports};
 use crate::control::store::Embedded;
 use crate::control::switchboard::Live;
@@ -20,6 +23,8 @@ use crate::control::{self, Clock, Control, ControlSettings};
 use crate::dataplane::{self, ConnectionLimits, Handle, Running};
 use crate::state::{Secrets, StateDirectory};
 use crate::telemetry::Metrics;
+
+use guide::{Following, Guide};
 
 pub use addresses::Listeners;
 pub use error::StartError;
@@ -35,6 +40,8 @@ pub struct Node {
     state: StateDirectory,
     metrics: Arc<Metrics>,
     listeners: Listeners,
+    guide: Arc<Guide>,
+    following: Option<Following>,
     api_key: ApiKey,
     notice: Option<String>,
     relay: Handle,
@@ -65,6 +72,16 @@ pub enum ApiKey {
     },
 }
 
+/// What clients of a node with this configuration would be given on this machine, and what an
+/// operator should know of it.
+pub fn preview(config: &Config) -> Result<(Vec<Offer>, Vec<String>), StartError> {
+    let listeners = Listeners::wanted(&config.relay);
+    addresses::check(&config.relay, &listeners)?;
+    let offers = Guide::new(&config.relay, listeners).offers();
+    let warnings = addresses::warnings(&offers);
+    Ok((offers, warnings))
+}
+
 /// Starts a node. When this returns, clients and requests are let in.
 pub fn start(config: &Config, state: StateDirectory) -> Result<Node, StartError> {
     let (store, break_with_the_past) = past::take_up(&config.store, &state)?;
@@ -83,13 +100,17 @@ pub fn start(config: &Config, state: StateDirectory) -> Result<Node, StartError>
     };
 
     addresses::check(&config.relay, &listeners)?;
-    let live = settings::live(config, &listeners, &secrets.ticket_keys, api_keys);
-    warn_of_exposure(config, &listeners);
+    let guide = Arc::new(Guide::new(&config.relay, listeners.clone()));
+    let live = settings::live(config, &guide.offers(), &secrets.ticket_keys, api_keys);
+    guide.warn();
+    warn_of_exposure(config);
     let mut node = Node {
         config: config.clone(),
         state,
         metrics,
         listeners,
+        guide,
+        following: None,
         api_key,
         notice: break_with_the_past,
         relay,
@@ -127,13 +148,21 @@ impl Node {
         let control = control::serve(settings, relay, Arc::new(store), reports, metrics);
         let started = block_on(&runtime, control);
         self.runtime = Some(runtime);
-        self.control = Some(started?);
+        let control = self.control.insert(started?);
+        let guide = Arc::clone(&self.guide);
+        let following = guide.follow(Arc::clone(control.switchboard()));
+        self.following = Some(following.map_err(|error| StartError::threads(&error))?);
         Ok(())
     }
 
     /// The listeners of the relay, with their actual ports.
     pub fn listeners(&self) -> &Listeners {
         &self.listeners
+    }
+
+    /// The URLs that clients are given.
+    pub fn offers(&self) -> Vec<Offer> {
+        self.guide.offers()
     }
 
     /// Where the control API is: a URL, or `unix:/path`.
@@ -169,7 +198,7 @@ impl Node {
         let mut next = self.config.clone();
         settings::take_over(&mut next, config);
         addresses::check(&next.relay, &self.listeners)?;
-        let live = settings::live(&next, &self.listeners, &ticket_keys, api_keys);
+        let live = settings::live(&next, &[], &ticket_keys, api_keys);
         let tickets = Arc::clone(&live.tickets);
         // The relay verifies with the new keys before anybody can be given a ticket under them.
         self.relay.command(Command::SetTicketKeys(tickets))?;
@@ -180,9 +209,12 @@ impl Node {
         self.relay
             .set_fast_path(settings::fast_path(next.relay.fast_path));
         self.relay.set_coalesce(next.relay.coalesce.0);
-        if let Some(control) = &self.control {
-            control.switchboard().reload(live);
-        }
+        self.guide.adopt(&next.relay, |offers| {
+            if let Some(control) = &self.control {
+                let offers = offers.to_vec();
+                control.switchboard().reload(Live { offers, ..live });
+            }
+        });
         self.config = next;
         self.api_key = api_key;
         Ok(waiting)
@@ -204,6 +236,7 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
+        self.following = None;
         if let (Some(runtime), Some(control)) = (&self.runtime, self.control.take()) {
             block_on(runtime, control.stop());
         }
@@ -258,13 +291,7 @@ fn describe_process(metrics: &Metrics) {
     metrics.config_reloads.of(["refused"]);
 }
 
-fn warn_of_exposure(config: &Config, listeners: &Listeners) {
-    if addresses::reach(&config.relay, listeners).only_loopback {
-        tracing::warn!(
-            "CLIENTS CAN REACH THIS NODE FROM THIS MACHINE ONLY: it tells them a loopback address. \
-             Set relay.public_addresses or relay.host_name"
-        );
-    }
+fn warn_of_exposure(config: &Config) {
     if settings::api_is_open(&config.control) {
         tracing::warn!(
             "the control API listens beyond this machine without TLS: API keys cross the network \

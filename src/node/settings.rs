@@ -6,7 +6,6 @@ use vizard_proto::auth::ticket::{TicketKey, TicketKeys};
 use vizard_proto::config as core;
 use vizard_proto::time::WallClock;
 
-use super::addresses::{self, Listeners};
 use super::{ApiKey, StartError};
 use crate::config::{
     AnswerBinding, CallableBy, Config, Control, Limits, Listen, Masking, Period, Policy, Reveal,
@@ -14,6 +13,7 @@ use crate::config::{
 };
 use crate::control::api::Address;
 use crate::control::keys::ApiKeys;
+use crate::control::offers::Offer;
 use crate::control::policy;
 use crate::control::switchboard::Live;
 use crate::dataplane::FastPath;
@@ -73,7 +73,7 @@ pub(super) fn limits(limits: &Limits) -> core::Limits {
 /// What the control side takes and a reload can change.
 pub(super) fn live(
     config: &Config,
-    listeners: &Listeners,
+    offers: &[Offer],
     stored_keys: &[StoredKey],
     api_keys: ApiKeys,
 ) -> Live {
@@ -81,7 +81,7 @@ pub(super) fn live(
         policy: policy(&config.policy),
         api_keys,
         tickets: ticket_keys(stored_keys),
-        ice_urls: addresses::reach(&config.relay, listeners).urls,
+        offers: offers.to_vec(),
         host_names: host_names(config),
         calls_limit: config.limits.calls,
         kbps_limit: config.limits.kbps_per_ticket,

@@ -10,6 +10,7 @@ use vizard::control::api::Address;
 use vizard::control::calls::Call;
 use vizard::control::clock::{Clock, Now};
 use vizard::control::keys::ApiKeys;
+use vizard::control::offers::{Offer, Reach};
 use vizard::control::policy::Policy;
 use vizard::control::reports::{self, Reporter};
 use vizard::control::store::{Change, DoneRequest, Embedded, Kept, RequestKey, Store, StoreError};
@@ -217,16 +218,20 @@ pub(crate) fn ticket_keys() -> Arc<TicketKeys> {
     ))
 }
 
+fn offer(transport: &str) -> Offer {
+    Offer {
+        url: format!("turn:relay.example:3478?transport={transport}"),
+        reach: Reach::Internet,
+    }
+}
+
 pub(crate) fn live(policy: Policy) -> Live {
     let keys = format!("{KEY}\n{CALLS_KEY} calls\n{READ_KEY} read\n");
     Live {
         policy,
         api_keys: ApiKeys::parse("keys", &keys).unwrap(),
         tickets: ticket_keys(),
-        ice_urls: vec![
-            "turn:relay.example:3478?transport=udp".into(),
-            "turn:relay.example:3478?transport=tcp".into(),
-        ],
+        offers: ["udp", "tcp"].map(offer).to_vec(),
         host_names: vec!["relay.example".into()],
         calls_limit: 1000,
         kbps_limit: 0,

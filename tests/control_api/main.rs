@@ -9,6 +9,7 @@ mod harness;
 mod lasting;
 mod logging;
 mod names;
+mod node;
 mod opening;
 mod renewing;
 mod repeating;

@@ -404,7 +404,7 @@ async fn a_node_that_is_drained_takes_no_calls_and_keeps_those_it_has() {
 async fn without_a_url_nobody_is_given_a_ticket() {
     let node = Node::start().await;
     let unreachable = Live {
-        ice_urls: Vec::new(),
+        offers: Vec::new(),
         ..live(Policy::default())
     };
     node.switchboard().reload(unreachable);

@@ -9,6 +9,7 @@ mod daemon;
 #[path = "../loopback/mod.rs"]
 mod loopback;
 
+mod addresses;
 mod calls;
 mod devices;
 mod endings;

@@ -52,7 +52,7 @@ impl Node {
             .expect("started");
         let stdout = BufReader::new(process.stdout.take().expect("piped"));
         let log = BufReader::new(process.stderr.take().expect("piped"));
-        let welcome = stdout.lines().map_while(Result::ok).take(3).collect();
+        let welcome = stdout.lines().map_while(Result::ok).take(5).collect();
         Self {
             folder,
             welcome,

@@ -33,6 +33,17 @@ pub(super) struct ForCalls(pub(super) Holder);
 /// The holder of a key that may read.
 pub(super) struct ForReading;
 
+/// The holder of a key that may administer the node.
+pub(super) struct ForAdministration;
+
+impl FromRequestParts<Api> for ForAdministration {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        authorize(&parts.headers, api, Scope::Admin).map(|_| Self)
+    }
+}
+
 impl FromRequestParts<Api> for ForCalls {
     type Rejection = Problem;
 

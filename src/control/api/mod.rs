@@ -8,6 +8,7 @@ mod extract;
 mod health;
 mod listen;
 mod name;
+mod node;
 mod request;
 mod shape;
 mod view;
@@ -45,12 +46,14 @@ pub const CHANGING: usize = 256;
 /// Calls whose end is stored at a time; more wait, and their media has stopped meanwhile.
 const ENDING: usize = 64;
 /// The paths, as metrics name them.
-const PATHS: [&str; 9] = [
+const PATHS: [&str; 11] = [
     "/v1/decisions",
     "/v1/calls",
     "/v1/calls/{id}",
     "/v1/calls/{id}/answer",
     "/v1/calls/{id}/renew",
+    "/v1/node",
+    "/v1/node/drain",
     "/livez",
     "/readyz",
     "/metrics",
@@ -216,6 +219,8 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(calls::show, calls::end))
         .routes(routes!(calls::answer))
         .routes(routes!(calls::renew))
+        .routes(routes!(node::show))
+        .routes(routes!(node::drain))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))

@@ -9,6 +9,7 @@ use vizard_proto::auth::ticket::Credential;
 
 use crate::control::calls::{self, Call, EndReason, Happening, Traffic};
 use crate::control::names;
+use crate::control::offers::Offer;
 use crate::control::policy::{Decision, Route};
 use crate::control::problem::Because;
 use crate::control::switchboard::{Decided, Handed, Tickets, Wanted, because};
@@ -317,15 +318,16 @@ fn view(node: &str, call: &Call) -> CallView {
 }
 
 fn configuration(tickets: &Tickets, credential: &Credential) -> RtcConfiguration {
+    let offers = tickets.offers();
     let relay = IceServer {
-        urls: tickets.urls().to_vec(),
+        urls: offers.iter().map(|offer| offer.url.clone()).collect(),
         username: Some(credential.username.clone()),
         credential: Some(credential.password.clone()),
     };
     match tickets.route() {
         Route::Direct => {
             let stun = IceServer {
-                urls: stun_urls(tickets.urls()),
+                urls: stun_urls(offers),
                 username: None,
                 credential: None,
             };
@@ -343,9 +345,9 @@ fn configuration(tickets: &Tickets, credential: &Credential) -> RtcConfiguration
 }
 
 /// The relay as a STUN server: `stun:` has no transport and means UDP (RFC 7064).
-fn stun_urls(turn_urls: &[String]) -> Vec<String> {
+fn stun_urls(offers: &[Offer]) -> Vec<String> {
     let mut urls: Vec<String> = Vec::new();
-    for url in turn_urls {
+    for Offer { url, .. } in offers {
         let host = url
             .strip_prefix("turn:")
             .and_then(|url| url.strip_suffix("?transport=udp"));

@@ -26,7 +26,7 @@ pub(in crate::control) fn because<'a>(
 
 /// Whether there is a URL to hand out. A masked call without one would be no masked call.
 pub(in crate::control) fn reachable(live: &Live) -> Result<(), Problem> {
-    if live.ice_urls.is_empty() {
+    if live.offers.is_empty() {
         let detail = "The node has no address that clients could be given; its log says why.";
         return Err(Problem::new(Kind::CannotMask, detail));
     }

@@ -7,6 +7,7 @@ use vizard_proto::auth::ticket::Credential;
 
 use super::{Live, reachable};
 use crate::control::calls::{Call, Generation};
+use crate::control::offers::Offer;
 use crate::control::policy::Route;
 use crate::control::problem::Problem;
 
@@ -106,8 +107,8 @@ impl Tickets {
     }
 
     /// Where the relay is.
-    pub fn urls(&self) -> &[String] {
-        &self.live.ice_urls
+    pub fn offers(&self) -> &[Offer] {
+        &self.live.offers
     }
 
     /// What is allowed to whoever holds them.
