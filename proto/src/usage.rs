@@ -57,6 +57,9 @@ drop_reasons! {
     ForeignPeer = "foreign_peer",
     /// The receiver has no permission for the sender.
     NotPermittedByPeer = "not_permitted_by_peer",
+    /// The sender may not send there for whatever reason, and too many such packets come to ask the
+    /// relay for it.
+    NoForward = "no_forward",
     /// More than the ticket's rate.
     OverRate = "over_rate",
     /// A payload above the cap that is no DTLS handshake, or one too many of those.

@@ -34,6 +34,7 @@ pub struct Worker {
     /// Traffic that went through the relay, or whose entries are gone, since the last report.
     usage: BTreeMap<AllocationId, Usage>,
     strays: Bucket,
+    idle_talk: Bucket,
     workers: usize,
 }
 
@@ -41,8 +42,11 @@ pub struct Worker {
 /// here. The system may have moved a client's packets to another worker, which is rare; strangers
 /// could send such packets all day.
 const STRAYS_PER_SECOND: u64 = 50;
-const STRAY_COST: u64 = 1_000_000_000 / STRAYS_PER_SECOND;
-const STRAY_DEPTH: u64 = 1_000_000_000;
+/// The same for packets of clients that are known, but have no entry for them: all that the relay
+/// can say is why it drops them.
+const IDLE_TALK_PER_SECOND: u64 = 1000;
+/// Both may come within one moment.
+const SECOND: u64 = 1_000_000_000;
 
 impl Worker {
     /// One of so many workers, whose clients each have an equal part of the limits on answers to
@@ -53,6 +57,7 @@ impl Worker {
             table: ForwardTable::new(seed),
             usage: BTreeMap::new(),
             strays: Bucket::FULL,
+            idle_talk: Bucket::FULL,
             workers,
         }
     }
@@ -103,13 +108,27 @@ impl Worker {
         match self.table.forward(now, cap, &key, packet, body) {
             Some(Ok(transmit)) => Step::Transmit(transmit),
             Some(Err(reason)) => Step::Drop(reason),
-            None if self.table.knows(&from.tuple)
-                || self.strays.take(now, STRAY_COST, STRAY_DEPTH) =>
-            {
-                Step::Ask(Admitted::media(from, media, packet))
-            }
-            None => Step::Drop(DropReason::NoAllocation),
+            None => match self.may_ask(now, from) {
+                Ok(()) => Step::Ask(Admitted::media(from, media, packet)),
+                Err(reason) => Step::Drop(reason),
+            },
         }
+    }
+
+    /// Whether the relay is to be asked about a packet for which there is no entry.
+    fn may_ask(&mut self, now: Timestamp, from: &Client) -> Result<(), DropReason> {
+        let (bucket, per_second, reason) = if self.table.knows(&from.tuple) {
+            let reason = DropReason::NoForward;
+            (&mut self.idle_talk, IDLE_TALK_PER_SECOND, reason)
+        } else {
+            (
+                &mut self.strays,
+                STRAYS_PER_SECOND,
+                DropReason::NoAllocation,
+            )
+        };
+        let may = bucket.take(now, SECOND / per_second, SECOND);
+        may.then_some(()).ok_or(reason)
     }
 
     /// What is to be done now that the relay was asked about a packet from that client. It is never

@@ -196,6 +196,29 @@ fn strangers_do_not_reach_the_relay() {
     assert!((1..=50).contains(&asked), "{asked} of 20,000");
 }
 
+/// Nor can a party keep the relay's lock busy with what it may not send.
+#[test]
+fn a_party_that_talks_to_strangers_asks_the_relay_seldom() {
+    let mut world = World::new();
+    let [(mut a, mask_a), (mut b, mask_b)] = pair(&mut world);
+    let foreign = "198.18.99.99:9".parse().expect("an address");
+    let mut reasons = [0; 3];
+    for round in 0..10_000 {
+        let peer = if round % 2 == 0 { foreign } else { mask_b };
+        match a.send(&mut world, peer, b"hello") {
+            Reaction::Dropped(DropReason::ForeignPeer) => reasons[0] += 1,
+            Reaction::Dropped(DropReason::NoPermission) => reasons[1] += 1,
+            Reaction::Dropped(DropReason::NoForward) => reasons[2] += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(reasons, [500, 500, 9000]);
+    // A permission makes entries, by which nobody asks.
+    assert_eq!(a.permit(&mut world, mask_b), 200);
+    assert_eq!(b.permit(&mut world, mask_a), 200);
+    assert!(is_heard(&a.send(&mut world, mask_b, b"hello")));
+}
+
 /// All workers together answer a prefix as often as one alone would.
 #[test]
 fn the_budget_is_one_however_many_workers() {
