@@ -39,6 +39,7 @@ async function maskedCall({ name, a, b, protocol, family }) {
   await attempt(list, async (keep) => {
     const { check } = list;
     network.separate(true);
+    const before = await relay.forwarded();
     const opened = await relay.createCall(PARTIES.a, PARTIES.b);
     const configurations = eachSide((side) => choose(opened.parties[PARTIES[side]].rtc_configuration, protocol?.[side], family));
     const call = keep(new Call(network, join(directory, name), { a, b }, configurations));
@@ -54,6 +55,7 @@ async function maskedCall({ name, a, b, protocol, family }) {
     await end();
     await call.comeBack();
     await call.close();
+    judgePaths(before, await relay.forwarded(), check);
     verdict.judgeMedia(call, check, { masked: true, protocol });
     verdict.judgeDescriptions(call, check);
     const late = verdict.judgeEnd(call, check);
@@ -62,6 +64,13 @@ async function maskedCall({ name, a, b, protocol, family }) {
     check('the router saw no packet from client to client', network.crossed() === 0, network.crossed());
     return `talking after ${call.talked - call.began} ms, silent ${late.a} and ${late.b} ms after DELETE, which took ${answered} ms`;
   });
+}
+
+/** Media goes by the workers' own entries, in whatever form the browsers send it. */
+function judgePaths(before, after, check) {
+  const table = after.table - before.table;
+  const lock = after.relay - before.relay;
+  check('at least 99 % of the media met no lock', table >= 100 && table >= 99 * lock, { table, lock });
 }
 
 /** The positive control: the same harness and the same checks, on a call that may go direct. */

@@ -56,7 +56,19 @@ export class Relay {
   }
 
   /** Gives `{ status, body }`. */
-  request(method, path, body) {
+  async request(method, path, body) {
+    const { status, text } = await this.#ask(method, path, body);
+    return { status, body: text === '' ? null : JSON.parse(text) };
+  }
+
+  /** How many packets of media went by the workers' own entries (`table`), and how many by way of the one lock (`relay`). */
+  async forwarded() {
+    const { text } = await this.#ask('GET', '/metrics');
+    const of = (path) => Number(text.match(new RegExp(`^vizard_packets_forwarded_total\\{path="${path}"\\} (\\d+)$`, 'm'))[1]);
+    return { table: of('table'), relay: of('relay') };
+  }
+
+  #ask(method, path, body) {
     return new Promise((resolve, reject) => {
       const headers = { authorization: `Bearer ${this.key}`, 'content-type': 'application/json' };
       const request = http.request({ socketPath: this.door, method, path, headers, timeout: 5000 }, (response) => {
@@ -65,7 +77,7 @@ export class Relay {
         response.on('data', (chunk) => { text += chunk; });
         response.on('end', () => {
           this.answers.push(`${method} ${path}: ${response.statusCode} ${text}`);
-          resolve({ status: response.statusCode, body: text === '' ? null : JSON.parse(text) });
+          resolve({ status: response.statusCode, text });
         });
       });
       request.on('timeout', () => request.destroy(new Error(`${method} ${path}: no answer`)));
