@@ -122,6 +122,14 @@ impl Link {
     }
 }
 
+/// Makes room for another element, and for no more if it is the first: most allocations have one
+/// permission, one channel and one peer, and a vector would make room for four.
+pub(crate) fn make_room<T>(list: &mut Vec<T>) {
+    if list.is_empty() {
+        list.reserve_exact(1);
+    }
+}
+
 impl Allocation {
     /// Whether the client agrees to exchange packets with `peer`: it holds a permission for the IP
     /// address or a channel bound to the transport address. A channel outlives the permission that
@@ -141,9 +149,11 @@ impl Allocation {
     pub(crate) fn permit(&mut self, ip: IpAddr, expires_at: Timestamp) {
         match self.permission(ip) {
             Ok(index) => self.permissions[index].expires_at = expires_at,
-            Err(index) => self
-                .permissions
-                .insert(index, Permission { ip, expires_at }),
+            Err(index) => {
+                make_room(&mut self.permissions);
+                self.permissions
+                    .insert(index, Permission { ip, expires_at });
+            }
         }
     }
 
@@ -192,6 +202,7 @@ impl Allocation {
             (Ok(index), Some(wanted)) => Some(core::mem::replace(&mut self.links[index], wanted)),
             (Ok(index), None) => Some(self.links.remove(index)),
             (Err(index), Some(wanted)) => {
+                make_room(&mut self.links);
                 self.links.insert(index, wanted);
                 None
             }

@@ -5,7 +5,7 @@ use core::net::SocketAddr;
 use super::answer::Success;
 use super::{ErrorCode, Relay};
 use crate::address::Client;
-use crate::allocation::{Allocation, CHANNEL_LIFETIME, Channel, PERMISSION_LIFETIME};
+use crate::allocation::{Allocation, CHANNEL_LIFETIME, Channel, PERMISSION_LIFETIME, make_room};
 use crate::auth::login::Login;
 use crate::channel_data::ChannelNumber;
 use crate::id::AllocationId;
@@ -63,11 +63,14 @@ fn bind(allocation: &mut Allocation, now: Timestamp, number: ChannelNumber, peer
         .find(|channel| channel.number == number)
     {
         Some(channel) => channel.expires_at = expires_at,
-        None => allocation.channels.push(Channel {
-            number,
-            peer,
-            expires_at,
-        }),
+        None => {
+            make_room(&mut allocation.channels);
+            allocation.channels.push(Channel {
+                number,
+                peer,
+                expires_at,
+            });
+        }
     }
     allocation.permit(peer.ip(), now + PERMISSION_LIFETIME);
 }
