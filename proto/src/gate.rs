@@ -124,7 +124,14 @@ pub(crate) struct Gate {
     answer_binding: AnswerBinding,
     payload_cap: usize,
     budget: AnswerBudget,
+    /// For requests over TCP that name their ticket by USERHASH.
+    questions: Bucket,
 }
+
+/// How many requests a second over TCP the relay is asked about because they name their ticket by
+/// USERHASH, which only the relay knows. Clients in use name theirs by USERNAME.
+const QUESTIONS: u64 = 200;
+const SECOND: u64 = 1_000_000_000;
 
 impl Gate {
     /// A gate; the budget starts full. `seed` must be unknown to attackers.
@@ -138,6 +145,7 @@ impl Gate {
             answer_binding: config.masking.answer_binding,
             payload_cap: config.masking.payload_cap,
             budget: AnswerBudget::new(&config.limits, seed),
+            questions: Bucket::FULL,
         }
     }
 
@@ -266,7 +274,7 @@ impl Gate {
         out: &mut [u8],
     ) -> Admission<'p> {
         let sender = if claims.userhash().is_some() {
-            if !self.may_answer(now, from) {
+            if !self.may_question(now, from) {
                 return Admission::dropped(DropReason::AnswerBudget);
             }
             Sender::Hashed(claims)
@@ -373,6 +381,16 @@ impl Gate {
             answer.bytes(AttributeType::PASSWORD_ALGORITHMS, &PASSWORD_ALGORITHMS);
         }
         finish(answer)
+    }
+
+    /// Takes one question to the relay out of the budget of the source's prefix; for connections,
+    /// which have none, out of one that they share.
+    fn may_question(&mut self, now: Timestamp, from: &Client) -> bool {
+        if from.tuple.transport.is_stream() {
+            self.questions.take(now, SECOND / QUESTIONS, SECOND)
+        } else {
+            self.may_answer(now, from)
+        }
     }
 
     /// Takes one unauthenticated answer out of the budget of the source's prefix. A connection's

@@ -8,8 +8,11 @@ use std::time::Duration;
 
 use kit::{Phone, Reaction, World, channel_data, config, pair, tcp, ticket, udp};
 use vizard_proto::address::{Client, FiveTuple};
+use vizard_proto::auth::login::PASSWORD_ALGORITHMS;
 use vizard_proto::auth::ticket::Ticket;
-use vizard_proto::stun::{AttributeType as A, Class, Message, Method, TransactionId, Writer};
+use vizard_proto::stun::{
+    AttributeType as A, Class, Integrity, Message, Method, PasswordAlgorithm, TransactionId, Writer,
+};
 use vizard_proto::usage::DropReason;
 use vizard_proto::{Step, Worker};
 
@@ -194,6 +197,34 @@ fn strangers_do_not_reach_the_relay() {
         assert_eq!(asks(&request, a.tuple), 0);
     }
     assert!((1..=50).contains(&asked), "{asked} of 20,000");
+}
+
+/// Only the relay can tell whose USERHASH a request has, so it is asked: not by strangers all day.
+#[test]
+fn a_userhash_over_tcp_is_a_question_that_has_a_bound() {
+    let settings = config();
+    let mut world = World::with(settings.clone());
+    let mut stranger = Phone::new(tcp("203.0.113.9:7"), &ticket(1, 0));
+    stranger.knock(&mut world);
+    let mut bytes = [0; 512];
+    let id = TransactionId([7; 12]);
+    let mut writer = Writer::new(&mut bytes, Class::Request, Method::ALLOCATE, id);
+    writer.bytes(A::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
+    writer.bytes(A::USERHASH, &[9; 32]);
+    writer.bytes(A::REALM, kit::REALM.as_bytes());
+    writer.bytes(A::NONCE, &stranger.nonce);
+    writer.bytes(A::PASSWORD_ALGORITHMS, &PASSWORD_ALGORITHMS);
+    writer.bytes(A::PASSWORD_ALGORITHM, &PasswordAlgorithm::Sha256.to_bytes());
+    writer.integrity(Integrity::Sha256, b"a guess");
+    let len = writer.finish().expect("it fits");
+    let mut worker = Worker::new(&settings, 1, kit::SEED);
+    let (tuple, mut out) = (stranger.tuple, [0; 1024]);
+    let from = Client { tuple, worker: 0 };
+    let asked = (0..10_000).filter(|_| {
+        let step = worker.handle(world.now, from, &bytes[..len], &mut out);
+        matches!(step, Step::Ask(_))
+    });
+    assert_eq!(asked.count(), 200);
 }
 
 /// Nor can a party keep the relay's lock busy with what it may not send.
