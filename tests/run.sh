@@ -86,6 +86,7 @@ stage deny deny
 stage tests cargo test --locked --workspace --no-fail-fast
 stage benches benches
 stage release cargo build --locked --release
+stage clients tests/clients/run.sh
 stage stacks tests/stacks/run.sh
 stage browsers tests/browsers/run.sh
 

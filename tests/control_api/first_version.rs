@@ -60,7 +60,15 @@ async fn every_call_and_request_is_taken_over() {
         }
         let opened = &said["opened"];
         let repeated = node.post_once("/v1/calls", "k-ringing", &body()).await;
-        assert_eq!(repeated.expect(201), *opened);
+        let mut repeated = repeated.expect(201);
+        // The first version gave a party with devices none of its own.
+        for (id, party) in opened["parties"].as_object().unwrap() {
+            if party["rtc_configuration"].is_null() {
+                let given = repeated["parties"][id].as_object_mut().unwrap();
+                given.remove("rtc_configuration").unwrap();
+            }
+        }
+        assert_eq!(repeated, *opened);
         assert_eq!(node.listed("?phase=ended").await.len(), 2);
         node.stop().await;
     }

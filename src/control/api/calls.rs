@@ -11,13 +11,14 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::extract::{ForCalls, ForReading, Id, Json, once};
+use super::opened::OpenedCall;
 use super::request::{AnswerRequest, CallRequest, RenewRequest};
 use super::view::{self, Apply, CallList, CallView, DecisionView};
 use super::{Api, answers};
 use crate::control::calls::{Call, Phase};
 use crate::control::names;
 use crate::control::problem::{Fault, Kind, Problem};
-use crate::control::switchboard::Cursor;
+use crate::control::switchboard::{Cursor, Handed};
 
 const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 500;
@@ -30,6 +31,7 @@ const PAGE_BYTES: usize = 1 << 20;
 /// any other.
 #[utoipa::path(
     post,
+    operation_id = "decideCall",
     path = "/v1/decisions",
     tag = "calls",
     request_body = CallRequest,
@@ -51,6 +53,7 @@ pub(super) async fn decide(
 /// Opens a call and returns what each party needs for `new RTCPeerConnection()`.
 #[utoipa::path(
     post,
+    operation_id = "createCall",
     path = "/v1/calls",
     tag = "calls",
     params(("Idempotency-Key" = Option<String>, Header,
@@ -58,7 +61,7 @@ pub(super) async fn decide(
             second answer is the call as it is by then.")),
     request_body = CallRequest,
     responses(
-        (status = 201, description = "The call, with its tickets", body = CallView,
+        (status = 201, description = "The call, with its tickets", body = OpenedCall,
             headers(("Location" = String, description = "Where the call can be read"))),
         (status = 200, description = "The call of this Idempotency-Key has ended in the meantime",
             body = CallView,
@@ -79,13 +82,21 @@ pub(super) async fn open(
     let handed = api
         .change(move |switchboard| switchboard.open(wanted, once))
         .await?;
-    let status = match handed.tickets {
-        Some(_) => StatusCode::CREATED,
-        None => StatusCode::OK,
-    };
     let view = view::handed(&api.node, &handed, None);
     let location = [(header::LOCATION, format!("/v1/calls/{}", view.id))];
-    Ok((status, location, axum::Json(view)).into_response())
+    let Handed { call, tickets } = handed;
+    if tickets.is_none() {
+        return Ok((StatusCode::OK, location, axum::Json(view)).into_response());
+    }
+    let living_device = |id: &str| {
+        let index = call.party(id)?;
+        let device = *call.living_devices(index).first()?;
+        call.parties[index].devices.get(device).cloned()
+    };
+    // Whoever has tickets has one for every party.
+    let opened = OpenedCall::of(view, living_device)
+        .ok_or_else(|| Problem::new(Kind::Internal, "A party was left without a ticket."))?;
+    Ok((StatusCode::CREATED, location, axum::Json(opened)).into_response())
 }
 
 /// Which calls a list shows.
@@ -171,6 +182,7 @@ fn read_cursor(text: &str, phase: Option<Phase>) -> Option<Cursor> {
 /// Calls are forgotten ten minutes after their tickets expire.
 #[utoipa::path(
     get,
+    operation_id = "listCalls",
     path = "/v1/calls",
     tag = "calls",
     params(Filter),
@@ -255,6 +267,7 @@ impl Page {
 /// Shows a call: phase, route, why, what happened, what was sent, who could have learned what.
 #[utoipa::path(
     get,
+    operation_id = "getCall",
     path = "/v1/calls/{id}",
     tag = "calls",
     params(("id" = String, Path, description = "The call's id")),
@@ -276,6 +289,7 @@ pub(super) async fn show(
 /// answer holds new configurations for everybody.
 #[utoipa::path(
     post,
+    operation_id = "answerCall",
     path = "/v1/calls/{id}/answer",
     tag = "calls",
     params(
@@ -315,6 +329,7 @@ pub(super) async fn answer(
 /// not touched; the answer holds fresh tickets for whoever has to restart ICE or joins late.
 #[utoipa::path(
     post,
+    operation_id = "renewCall",
     path = "/v1/calls/{id}/renew",
     tag = "calls",
     params(
@@ -353,6 +368,7 @@ pub(super) async fn renew(
 /// changes nothing.
 #[utoipa::path(
     delete,
+    operation_id = "endCall",
     path = "/v1/calls/{id}",
     tag = "calls",
     params(("id" = String, Path, description = "The call's id")),

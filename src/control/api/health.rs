@@ -20,6 +20,7 @@ pub(super) struct Health {
 /// The process runs.
 #[utoipa::path(
     get,
+    operation_id = "getLivez",
     path = "/livez",
     tag = "node",
     security(()),
@@ -32,6 +33,7 @@ pub(super) async fn livez() -> axum::Json<Health> {
 /// The node takes calls.
 #[utoipa::path(
     get,
+    operation_id = "getReadyz",
     path = "/readyz",
     tag = "node",
     security(()),
@@ -49,6 +51,7 @@ pub(super) async fn readyz(State(api): State<Api>) -> Result<axum::Json<Health>,
 /// Metrics for Prometheus.
 #[utoipa::path(
     get,
+    operation_id = "getMetrics",
     path = "/metrics",
     tag = "node",
     security(()),
@@ -67,6 +70,7 @@ pub(super) async fn metrics(State(api): State<Api>) -> Response {
 /// This document.
 #[utoipa::path(
     get,
+    operation_id = "getOpenApi",
     path = "/openapi.json",
     tag = "node",
     security(()),

@@ -9,6 +9,7 @@ mod health;
 mod listen;
 mod name;
 mod node;
+mod opened;
 mod request;
 mod shape;
 mod view;
@@ -190,6 +191,7 @@ fn rendered(document: &utoipa::openapi::OpenApi) -> String {
             `type`.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
+    servers((url = "http://127.0.0.1:8080", description = "A node with default settings")),
     modifiers(&Bearer),
     security(("key" = [])),
     tags(

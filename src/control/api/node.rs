@@ -45,6 +45,7 @@ pub(super) struct CallsView {
 /// how many calls there are.
 #[utoipa::path(
     get,
+    operation_id = "getNode",
     path = "/v1/node",
     tag = "node",
     responses((status = 200, description = "The node", body = NodeView), answers::Denied),
@@ -56,6 +57,7 @@ pub(super) async fn show(_: ForReading, State(api): State<Api>) -> axum::Json<No
 /// Has this node take no new calls; those it has go on. It stays so until it is started anew.
 #[utoipa::path(
     post,
+    operation_id = "drainNode",
     path = "/v1/node/drain",
     tag = "node",
     responses((status = 200, description = "The node, draining", body = NodeView), answers::Denied),

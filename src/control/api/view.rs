@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use vizard_proto::auth::ticket::Credential;
 
-use crate::control::calls::{self, Call, EndReason, Happening, Traffic};
+use crate::control::calls::{self, Call, EndReason, Happening, Phase, Traffic};
 use crate::control::names;
 use crate::control::offers::Offer;
 use crate::control::policy::{Decision, Route};
@@ -54,9 +54,8 @@ pub(super) struct DecidedParty {
 pub(super) struct CallView {
     /// Its id.
     pub(super) id: String,
-    /// `ringing`, `answered` or `ended`.
-    #[schema(value_type = String, example = "ringing")]
-    pub(super) phase: &'static str,
+    /// How far it has come.
+    pub(super) phase: PhaseView,
     /// How the parties connect: `masked`, every pair is relayed; `direct`, which can only be after
     /// the answer unless `policy.ringing` is `final`.
     pub(super) route: Route,
@@ -88,6 +87,28 @@ pub(super) struct CallView {
     /// Who could have learned what of whom.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) exposure: Vec<ExposureView>,
+}
+
+/// How far a call has come.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum PhaseView {
+    /// Nobody has answered.
+    Ringing,
+    /// Somebody has answered.
+    Answered,
+    /// It is over.
+    Ended,
+}
+
+impl From<Phase> for PhaseView {
+    fn from(phase: Phase) -> Self {
+        match phase {
+            Phase::Ringing => Self::Ringing,
+            Phase::Answered => Self::Answered,
+            Phase::Ended => Self::Ended,
+        }
+    }
 }
 
 /// A party of a call.
@@ -122,18 +143,27 @@ pub(super) struct DeviceView {
 }
 
 /// The dictionary of the same name in WebRTC.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct RtcConfiguration {
     /// Servers.
     pub(super) ice_servers: Vec<IceServer>,
-    /// `relay`, or `all` where a direct path is allowed.
-    #[schema(value_type = String, example = "relay")]
-    pub(super) ice_transport_policy: &'static str,
+    /// Which paths its client may take.
+    pub(super) ice_transport_policy: IceTransportPolicy,
+}
+
+/// The paths that a client may take.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum IceTransportPolicy {
+    /// By the relay alone.
+    Relay,
+    /// A direct path as well.
+    All,
 }
 
 /// The dictionary of the same name in WebRTC.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct IceServer {
     /// Where it is.
     #[schema(example = json!(["turn:relay.example:3478?transport=udp"]))]
@@ -163,14 +193,35 @@ pub(super) struct MomentView {
     /// When.
     #[schema(value_type = String, format = DateTime)]
     pub(super) at: Timestamp,
-    /// `call.ringing`, `party.connected`, `party.answered`, `call.direct`, `call.ended` or
-    /// `call.expired`.
-    #[schema(value_type = String, example = "party.answered")]
-    pub(super) event: &'static str,
+    /// What.
+    pub(super) event: EventView,
     /// The id of the party concerned.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(super) party: Option<String>,
+}
+
+/// What can happen in a call.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub(super) enum EventView {
+    /// It was opened.
+    #[serde(rename = "call.ringing")]
+    CallRinging,
+    /// A party made its first allocation.
+    #[serde(rename = "party.connected")]
+    PartyConnected,
+    /// A party answered.
+    #[serde(rename = "party.answered")]
+    PartyAnswered,
+    /// The parties may connect directly from here on.
+    #[serde(rename = "call.direct")]
+    CallDirect,
+    /// It was ended.
+    #[serde(rename = "call.ended")]
+    CallEnded,
+    /// Its tickets expired.
+    #[serde(rename = "call.expired")]
+    CallExpired,
 }
 
 /// What one party could have learned of another.
@@ -180,13 +231,22 @@ pub(super) struct ExposureView {
     pub(super) to: String,
     /// The id of the party that it could have learned of.
     pub(super) of: String,
-    /// `nothing` or `address`.
-    #[schema(value_type = String, example = "nothing")]
-    pub(super) what: &'static str,
+    /// What it could have learned.
+    pub(super) what: LearnedView,
     /// Since when.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, value_type = Option<String>, format = DateTime)]
     pub(super) since: Option<Timestamp>,
+}
+
+/// What can be learned of a party.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum LearnedView {
+    /// Nothing.
+    Nothing,
+    /// Its address.
+    Address,
 }
 
 /// Some calls.
@@ -297,7 +357,7 @@ fn view(node: &str, call: &Call) -> CallView {
     let answered = call.answered.as_ref().unwrap_or(&call.if_answered).route;
     CallView {
         id: names::written(call.id).to_string(),
-        phase: call.phase().as_str(),
+        phase: call.phase().into(),
         route: outcome.route,
         phases: PhasesView {
             ringing: call.opened.route,
@@ -334,12 +394,12 @@ fn configuration(tickets: &Tickets, credential: &Credential) -> RtcConfiguration
             let servers = [stun, relay].into_iter();
             RtcConfiguration {
                 ice_servers: servers.filter(|server| !server.urls.is_empty()).collect(),
-                ice_transport_policy: "all",
+                ice_transport_policy: IceTransportPolicy::All,
             }
         }
         Route::Masked | Route::Refused => RtcConfiguration {
             ice_servers: vec![relay],
-            ice_transport_policy: "relay",
+            ice_transport_policy: IceTransportPolicy::Relay,
         },
     }
 }
@@ -369,13 +429,13 @@ fn others(call: &Call, index: usize) -> Vec<String> {
 
 fn timeline(call: &Call) -> Vec<MomentView> {
     let event = |what| match what {
-        Happening::Ringing => "call.ringing",
-        Happening::Connected => "party.connected",
-        Happening::Answered => "party.answered",
-        Happening::Direct => "call.direct",
+        Happening::Ringing => EventView::CallRinging,
+        Happening::Connected => EventView::PartyConnected,
+        Happening::Answered => EventView::PartyAnswered,
+        Happening::Direct => EventView::CallDirect,
         Happening::Ended => match call.end.map(|end| end.reason) {
-            Some(EndReason::Expired) => "call.expired",
-            _ => "call.ended",
+            Some(EndReason::Expired) => EventView::CallExpired,
+            _ => EventView::CallEnded,
         },
     };
     let moments = call.timeline().into_iter();
@@ -391,9 +451,9 @@ fn timeline(call: &Call) -> Vec<MomentView> {
 fn exposure(call: &Call) -> Vec<ExposureView> {
     let since = call.direct_since().map(time);
     let what = if since.is_some() {
-        "address"
+        LearnedView::Address
     } else {
-        "nothing"
+        LearnedView::Nothing
     };
     let pairs = call.parties.iter().enumerate().flat_map(|(index, of)| {
         others(call, index)
