@@ -1,6 +1,5 @@
 //! Which allocations belong to which call, and which tickets are dead.
 
-use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -12,6 +11,7 @@ use crate::contract::Scope;
 use crate::hash::{self, Map};
 use crate::id::AllocationId;
 use crate::rate::Meter;
+use crate::sorted::Sorted;
 use crate::time::{Timestamp, WallClock};
 
 /// An allocation of a call. Those of one ticket stand next to each other, in the order of their
@@ -42,9 +42,9 @@ pub(crate) struct Opened {
 
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Call {
-    members: BTreeSet<Member>,
+    members: Sorted<Member>,
     /// Who of them has a mask address with that IP address.
-    places: BTreeSet<(IpAddr, AllocationId)>,
+    places: Sorted<(IpAddr, AllocationId)>,
     /// How much the tickets of each party and device have sent lately.
     meters: Vec<(u8, u8, Meter)>,
     pub(crate) revoked: Vec<Scope>,
@@ -129,7 +129,7 @@ impl Calls {
         let [first, last] = [0, u64::MAX].map(|id| Member::new(ticket, AllocationId(id)));
         let call = self.calls.get(&ticket.call);
         call.into_iter()
-            .flat_map(move |call| call.members.range(first..=last))
+            .flat_map(move |call| call.members.range(&(first..=last)))
             .map(|member| member.id)
     }
 
@@ -163,7 +163,7 @@ impl Calls {
         let [first, last] = [0, u64::MAX].map(|id| (ip, AllocationId(id)));
         let call = self.calls.get(&id);
         call.into_iter()
-            .flat_map(move |call| call.places.range(first..=last))
+            .flat_map(move |call| call.places.range(&(first..=last)))
             .map(|(_, member)| *member)
     }
 

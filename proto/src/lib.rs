@@ -86,6 +86,7 @@ mod mask;
 pub mod rate;
 mod rng;
 mod server;
+mod sorted;
 pub mod stun;
 pub mod time;
 pub mod transmit;

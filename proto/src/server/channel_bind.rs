@@ -57,20 +57,16 @@ impl Relay {
 /// Makes or renews the binding, and the permission that goes with it.
 fn bind(allocation: &mut Allocation, now: Timestamp, number: ChannelNumber, peer: SocketAddr) {
     let expires_at = now + CHANNEL_LIFETIME;
-    match allocation
-        .channels
-        .iter_mut()
-        .find(|channel| channel.number == number)
-    {
-        Some(channel) => channel.expires_at = expires_at,
-        None => {
-            make_room(&mut allocation.channels);
-            allocation.channels.push(Channel {
-                number,
-                peer,
-                expires_at,
-            });
-        }
+    let mut channels = allocation.channels.iter_mut();
+    if let Some(channel) = channels.find(|channel| channel.number == number) {
+        channel.expires_at = expires_at;
+    } else {
+        make_room(&mut allocation.channels);
+        allocation.channels.push(Channel {
+            number,
+            peer,
+            expires_at,
+        });
     }
     allocation.permit(peer.ip(), now + PERMISSION_LIFETIME);
 }
