@@ -3,7 +3,10 @@ PREFIX ?= /usr/local
 CARGO ?= cargo
 ARGS ?=
 
-.PHONY: run test bench soak fuzz install clean
+.PHONY: help run test bench soak fuzz install clean
+
+help: ## Show what can be made
+	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
 
 run: ## Build the release binary and start the relay with safe defaults
 	$(CARGO) build --release --locked

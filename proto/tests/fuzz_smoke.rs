@@ -1,4 +1,4 @@
-//! The fuzz targets without a fuzzer: what they have learned (the corpora under `fuzz/corpus`),
+//! The fuzz targets without a fuzzer: what they have learned (the corpora in `fuzz/corpus`),
 //! and each of it damaged in a few ways. `fuzz/run.sh` looks further.
 #![allow(missing_docs)]
 
@@ -39,24 +39,29 @@ fn noninterference() {
     smoke("noninterference", 3, noninterference::run);
 }
 
-/// Each file of the corpus as it is, and so many damaged copies.
+/// Each input of the corpus as it is, and so many damaged copies.
 fn smoke(target: &str, copies: usize, run: impl Fn(&[u8])) {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
-    let mut files: Vec<_> = fs::read_dir(corpus.join(target))
-        .expect("the corpus is committed")
-        .map(|entry| entry.expect("readable").path())
-        .collect();
-    files.sort();
-    assert!(!files.is_empty());
+    let text = fs::read_to_string(corpus.join(target).with_extension("hex"));
+    let text = text.expect("the corpus is committed");
+    let inputs: Vec<_> = text.lines().map(bytes_of).collect();
+    assert!(!inputs.is_empty());
     let mut dice = Dice(1);
-    for file in files {
-        let mut bytes = fs::read(file).expect("readable");
+    for mut bytes in inputs {
         run(&bytes);
         for _ in 0..copies {
             damage(&mut dice, &mut bytes);
             run(&bytes);
         }
     }
+}
+
+/// The input that a line of a corpus stands for.
+fn bytes_of(line: &str) -> Vec<u8> {
+    let digit = |at| char::to_digit(char::from(line.as_bytes()[at]), 16).expect("hexadecimal");
+    let pairs = (0..line.len()).step_by(2);
+    let byte = |at| u8::try_from(digit(at) << 4 | digit(at + 1)).expect("two digits");
+    pairs.map(byte).collect()
 }
 
 /// Changes a bit, a byte, or where it ends.
