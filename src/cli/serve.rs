@@ -5,6 +5,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal::SIGXFSZ;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failure;
@@ -12,7 +13,7 @@ use crate::config::Config;
 use crate::control::offers::Offer;
 use crate::node::{self, Node};
 use crate::state::{self, StateDirectory};
-use crate::telemetry::log::{self, LevelSwitch};
+use crate::telemetry::log::Log;
 
 /// Run the relay and its control API
 #[derive(Debug, Args)]
@@ -24,22 +25,32 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let config = self.read()?;
-        let level = log::init(config.log.format, config.log.level)?;
-        raise_file_limit();
-        let state = StateDirectory::open(&state::locate()?)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        // Before the first socket: a signal that comes early must not kill a node half started.
+        // Before all else: a signal that comes early must not kill a node half started.
         let mut signals = runtime.block_on(async { Signals::new() })?;
+        let config = self.read()?;
+        let log = Log::start(config.log.format, config.log.level)?;
+        raise_file_limit();
+        let state = StateDirectory::open(&state::locate()?)?;
         let mut node = node::start(&config, state)?;
         if let Err(Failure(why)) = super::say(&format!("{}\n", welcome(&node))) {
             tracing::warn!("{why}");
         }
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), "serving");
         runtime.block_on(async {
-            while let Signal::Reload = signals.next().await {
-                self.reload(&mut node, &level);
+            loop {
+                match signals.next().await {
+                    Signal::Stop => break,
+                    Signal::Reload => self.reload(&mut node, &log),
+                    Signal::Drain => {
+                        node.drain();
+                        tracing::info!("draining: no call is opened from here on");
+                    }
+                    Signal::None => {}
+                }
+                node.count_dropped_log_lines(log.dropped_lines());
             }
         });
         tracing::info!("stopping");
@@ -55,10 +66,10 @@ impl Serve {
     }
 
     /// Takes over what the file says by now; all of it or, with a mistake in it, nothing.
-    fn reload(&self, node: &mut Node, level: &LevelSwitch) {
+    fn reload(&self, node: &mut Node, log: &Log) {
         let outcome = self.read().and_then(|config| {
             let restart = node.reload(&config)?;
-            level.set(config.log.level);
+            log.set_level(config.log.level);
             Ok(restart)
         });
         node.count_reload(outcome.is_ok());
@@ -78,12 +89,22 @@ impl Serve {
 enum Signal {
     Stop,
     Reload,
+    Drain,
+    /// None for a while.
+    None,
 }
+
+/// How often the loop looks around though no signal came.
+const LOOK: Duration = Duration::from_secs(1);
 
 struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
     hang_up: tokio::signal::unix::Signal,
+    /// Drains.
+    user_1: tokio::signal::unix::Signal,
+    /// Reloads, as HUP does.
+    user_2: tokio::signal::unix::Signal,
     /// Caught and not looked at: a file that may not grow (`ulimit -f`) fails a write, which has
     /// its own error, and does not end the process.
     _file_size: tokio::signal::unix::Signal,
@@ -95,6 +116,8 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
+            user_1: signal(SignalKind::user_defined1())?,
+            user_2: signal(SignalKind::user_defined2())?,
             _file_size: signal(SignalKind::from_raw(SIGXFSZ as i32))?,
         })
     }
@@ -104,6 +127,9 @@ impl Signals {
             _ = self.terminate.recv() => Signal::Stop,
             _ = self.interrupt.recv() => Signal::Stop,
             _ = self.hang_up.recv() => Signal::Reload,
+            _ = self.user_1.recv() => Signal::Drain,
+            _ = self.user_2.recv() => Signal::Reload,
+            () = tokio::time::sleep(LOOK) => Signal::None,
         }
     }
 }

@@ -228,6 +228,19 @@ impl Node {
             .inc();
     }
 
+    /// Counts log lines that were dropped, `total` up to now.
+    pub fn count_dropped_log_lines(&self, total: u64) {
+        let counter = &self.metrics.log_lines_dropped;
+        counter.inc_by(total.saturating_sub(counter.get()));
+    }
+
+    /// From here on no call is opened.
+    pub fn drain(&self) {
+        if let Some(control) = &self.control {
+            control.switchboard().drain();
+        }
+    }
+
     /// Lets requests finish, ends every session and closes the sockets.
     pub fn stop(self) {
         drop(self);

@@ -1,6 +1,6 @@
 //! Log lines on standard error.
 //!
-//! The levels are a promise to whoever is on call: ERROR needs a person, WARN will need one if it
+//! The levels are a promise to the operator on call: ERROR needs a person, WARN will need one if it
 //! lasts, INFO is a start, a stop or a reload, DEBUG is per call, TRACE is per packet.
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::io::IsTerminal as _;
 use std::panic::PanicHookInfo;
 use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
@@ -54,39 +55,55 @@ impl From<Level> for LevelFilter {
     }
 }
 
-/// Changes the level of a running log.
-#[derive(Clone, Debug)]
-pub struct LevelSwitch(reload::Handle<Targets, Registry>);
+/// Lines that may wait for a slow reader; what comes when there are as many is dropped and counted.
+const WAITING_LINES: usize = 1024;
 
-impl LevelSwitch {
+/// The process's log. Lines are written by a thread of its own, so that a reader that stalls holds
+/// nobody up; when this is dropped, those that wait are written, if that takes no longer than a
+/// second.
+pub struct Log {
+    level: reload::Handle<Targets, Registry>,
+    dropped: ErrorCounter,
+    _writer: WorkerGuard,
+}
+
+impl Log {
+    /// Starts the process's log. Fails if there is one already.
+    pub fn start(format: Format, level: Level) -> Result<Self, TryInitError> {
+        let (writer, guard) = NonBlockingBuilder::default()
+            .buffered_lines_limit(WAITING_LINES)
+            .lossy(true)
+            .thread_name("log")
+            .finish(std::io::stderr());
+        let dropped = writer.error_counter();
+        let (filter, handle) = reload::Layer::new(ours(level));
+        let registry = tracing_subscriber::registry().with(filter);
+        let lines = fmt::layer().with_writer(writer);
+        match format {
+            Format::Text => registry.with(lines.with_ansi(in_colour())).try_init()?,
+            Format::Json => registry.with(lines.json()).try_init()?,
+        }
+        std::panic::set_hook(Box::new(report_panic));
+        Ok(Self {
+            level: handle,
+            dropped,
+            _writer: guard,
+        })
+    }
+
     /// Writes events of `level` and more important ones from here on.
-    pub fn set(&self, level: Level) {
+    pub fn set_level(&self, level: Level) {
         // Fails only when the subscriber is gone, and then there is no log to change.
-        let _ = self.0.reload(ours(level));
+        let _ = self.level.reload(ours(level));
+    }
+
+    /// How many lines were dropped so far because their reader was too slow.
+    pub fn dropped_lines(&self) -> u64 {
+        u64::try_from(self.dropped.dropped_lines()).unwrap_or(u64::MAX)
     }
 }
 
-/// Starts the process's log. Fails if there is one already.
-pub fn init(format: Format, level: Level) -> Result<LevelSwitch, TryInitError> {
-    let (filter, handle) = reload::Layer::new(ours(level));
-    let registry = tracing_subscriber::registry().with(filter);
-    match format {
-        Format::Text => registry
-            .with(
-                fmt::layer()
-                    .with_ansi(in_colour())
-                    .with_writer(std::io::stderr),
-            )
-            .try_init()?,
-        Format::Json => registry
-            .with(fmt::layer().json().with_writer(std::io::stderr))
-            .try_init()?,
-    }
-    std::panic::set_hook(Box::new(report_panic));
-    Ok(LevelSwitch(handle))
-}
-
-/// Whether somebody watches who did not ask for plain text (<https://no-color.org>).
+/// Whether a terminal shows the log, and plain text was not asked for (<https://no-color.org>).
 fn in_colour() -> bool {
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     !plain && std::io::stderr().is_terminal()

@@ -117,7 +117,7 @@ metrics! {
     allocations: Gauges<1> = "allocations" ["family"];
     /// Allocations that ended, by reason.
     allocations_ended: Counters<1> = "allocations_ended_total" ["reason"];
-    /// Forwarding entries alive; a circuit with both channels bound has two.
+    /// Forwarding entries alive; two parties with channels bound to each other have four.
     forwards: Gauge = "forwards" [];
     /// TCP connections of clients.
     tcp_connections: Gauge = "tcp_connections" [];
@@ -135,6 +135,8 @@ metrics! {
     relay_locks: Counters<1> = "relay_locks_total" ["purpose"];
     /// Events of the relay that control was too slow to take.
     events_dropped: Counter = "events_dropped_total" [];
+    /// Log lines that were dropped because their reader was too slow.
+    log_lines_dropped: Counter = "log_lines_dropped_total" [];
     /// Calls known to this node, by phase.
     calls: Gauges<1> = "calls" ["phase"];
     /// Decisions of the policy, by route.

@@ -16,6 +16,7 @@ mod endings;
 mod expiry;
 mod flood;
 mod full_disk;
+mod logging;
 mod store;
 mod strangers;
 mod turn_client;
