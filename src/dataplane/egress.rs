@@ -176,9 +176,15 @@ impl Egress {
     }
 
     /// Takes the connections that wait at `listener`.
-    pub(super) fn accept(&mut self, listener: &mut Listener, now: Timestamp) {
+    pub(super) fn accept(
+        &mut self,
+        listener: &mut Listener,
+        now: Timestamp,
+        has_allocation: impl Fn(&FiveTuple) -> bool,
+    ) {
+        let (shared, counters) = (&self.shared, &mut self.counters);
         self.connections
-            .accept(listener, now, &self.shared, &mut self.counters);
+            .accept(listener, now, shared, counters, has_allocation);
     }
 
     /// Something happened at the connection with this token.
@@ -228,8 +234,9 @@ impl Egress {
     }
 
     /// Closes what is marked for it.
-    pub(super) fn reap(&mut self, now: Timestamp) {
-        self.connections.reap(now, &self.shared, &mut self.counters);
+    pub(super) fn reap(&mut self, now: Timestamp, has_allocation: impl Fn(&FiveTuple) -> bool) {
+        let (shared, counters) = (&self.shared, &mut self.counters);
+        self.connections.reap(now, shared, counters, has_allocation);
     }
 
     /// Closes the connections that hold no allocation.

@@ -296,15 +296,18 @@ impl Worker {
 
     fn serve_streams(&mut self) {
         let now = self.shared.clock.now();
+        let carrier = &self.carrier;
         for listener in &mut self.listeners {
-            self.egress.accept(listener, now);
+            self.egress
+                .accept(listener, now, |tuple| carrier.knows(tuple));
         }
         for _ in 0..self.egress.ready_count() {
             if let Some((place, from, len)) = self.egress.read_next(self.inbox.buffers()) {
                 self.read_messages(place, &from, len);
             }
         }
-        self.egress.reap(now);
+        let carrier = &self.carrier;
+        self.egress.reap(now, |tuple| carrier.knows(tuple));
     }
 
     /// Deals with the messages in the first `len` bytes of the arena, which came from a connection.

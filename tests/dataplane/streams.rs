@@ -74,6 +74,26 @@ fn only_an_allocation_keeps_a_connection() {
     assert!(alice.is_closed_by_node());
 }
 
+/// Strangers' connections come and go without the relay's lock.
+#[test]
+fn only_an_allocation_s_connection_is_told_to_the_relay() {
+    let node = Node::start(&Setup::default());
+    let locks = || node.metric("vizard_relay_locks_total{purpose=\"disconnect\"}");
+    for number in 0..50 {
+        let mut stranger = TcpStream::connect(node.tcp(number % 2)).expect("accepts");
+        stranger.write_all(b"GET / HTTP/1.1\r\n").expect("sent");
+    }
+    wait_until("all are counted", || {
+        closed(&node, "not_turn") + closed(&node, "failed") + closed(&node, "by_client") == 50
+    });
+    assert_eq!(locks(), 0);
+    let call = node.call();
+    let mut alice = call.over_tcp(0, node.tcp(0));
+    alice.allocate();
+    drop(alice);
+    wait_until("its end is told", || locks() == 1);
+}
+
 #[test]
 fn a_message_may_come_in_pieces() {
     let node = Node::start(&Setup::default());

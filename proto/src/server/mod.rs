@@ -184,11 +184,6 @@ impl Relay {
         self.allocations.len()
     }
 
-    /// Whether the client of this 5-tuple has an allocation.
-    pub fn has_allocation(&self, tuple: &FiveTuple) -> bool {
-        self.by_tuple.contains_key(tuple)
-    }
-
     /// How many calls take one of the node's places.
     pub fn call_count(&self) -> usize {
         self.calls.open_count()

@@ -134,6 +134,7 @@ impl Connections {
         now: Timestamp,
         shared: &Shared,
         counters: &mut Counters,
+        has_allocation: impl Fn(&FiveTuple) -> bool,
     ) {
         for _ in 0..ACCEPT_BATCH {
             let Some(stream) = listener.accept(now, counters) else {
@@ -142,6 +143,10 @@ impl Connections {
             let Ok(tuple) = five_tuple(&stream) else {
                 continue; // Closed before we looked.
             };
+            if let Some(place) = self.by_tuple.get(&tuple).copied() {
+                self.mark_closing(place, Closed::Replaced);
+                self.reap(now, shared, counters, &has_allocation);
+            }
             self.admit(stream, tuple, now, shared, counters);
         }
     }
@@ -154,10 +159,6 @@ impl Connections {
         shared: &Shared,
         counters: &mut Counters,
     ) {
-        if let Some(place) = self.by_tuple.get(&tuple).copied() {
-            self.mark_closing(place, Closed::Replaced);
-            self.reap(now, shared, counters);
-        }
         if let Err(limit) = shared.quota.take(tuple.remote.ip()) {
             return counters.closed(limit);
         }
@@ -320,8 +321,14 @@ impl Connections {
         }
     }
 
-    /// Closes what is marked for it, and tells the relay.
-    pub(super) fn reap(&mut self, now: Timestamp, shared: &Shared, counters: &mut Counters) {
+    /// Closes what is marked for it, and tells the relay of those that had an allocation.
+    pub(super) fn reap(
+        &mut self,
+        now: Timestamp,
+        shared: &Shared,
+        counters: &mut Counters,
+        has_allocation: impl Fn(&FiveTuple) -> bool,
+    ) {
         while let Some((place, reason)) = self.closing.pop() {
             let Some(mut connection) = self.places.get_mut(place).and_then(Option::take) else {
                 continue;
@@ -335,9 +342,11 @@ impl Connections {
             counters.closed(reason);
             shared.metrics.tcp_connections.dec();
             shared.quota.release(tuple.remote.ip());
-            shared.with_relay(Purpose::Disconnect, now, |relay, _| {
-                relay.handle_disconnect(&tuple);
-            });
+            if has_allocation(&tuple) {
+                shared.with_relay(Purpose::Disconnect, now, |relay, _| {
+                    relay.handle_disconnect(&tuple);
+                });
+            }
         }
     }
 
