@@ -67,6 +67,10 @@ fn wrong_usage_is_exit_code_2() {
         assert_eq!(run(arguments).0, 2, "{arguments:?}");
     }
     assert_eq!(run(&["--version"]).0, 0);
+    for arguments in [&["help"][..], &["help", "call"], &["call", "help", "renew"]] {
+        let (code, out, err) = run(arguments);
+        assert!(code == 0 && out.contains("Usage:"), "{err}");
+    }
 }
 
 #[test]
@@ -89,12 +93,16 @@ fn call_without_a_node_or_a_key_says_what_to_do() {
     assert!(err.contains("VIZARD_API_KEY"), "{err}");
     let output = vizard(Path::new("/nonexistent"))
         .env("VIZARD_API_KEY", "some key")
-        .args(["call", "list", "--api", "http://127.0.0.1:1"])
+        .args(["call", "list", "--api", "127.0.0.1:1"])
         .output()
         .expect("run");
     let (code, _, err) = said(&output);
-    assert_eq!(code, 1);
-    assert!(err.contains("vizard serve"), "{err}");
+    assert_eq!(code, 3);
+    let begin = "error: no vizard answers at 127.0.0.1:1: Connection refused";
+    assert!(
+        err.starts_with(begin) && err.contains("vizard serve"),
+        "{err}"
+    );
     assert_eq!(run(&["call", "create"]).0, 1);
     assert_eq!(run(&["call", "list", "--api", "https://example.org"]).0, 1);
 }

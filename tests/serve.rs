@@ -83,6 +83,47 @@ fn what_the_api_refuses_is_told_with_its_reason() {
     assert!(code == 1 && err.contains("--api-key-file"), "{err}");
 }
 
+/// The commands that the README names, one after the other.
+#[test]
+fn a_whole_call_from_a_shell() {
+    let node = Node::start(QUIET);
+    let call = |arguments: &[&str]| {
+        let (code, out, err) = node.call(arguments);
+        assert_eq!(code, 0, "{arguments:?}: {err}");
+        out
+    };
+    call(&[
+        "create", "--party", "alice", "--party", "bob", "--caller", "alice",
+    ]);
+    let listed = call(&["list"]);
+    let row = listed.lines().nth(1).expect("a call after the header");
+    assert!(
+        listed.starts_with("ID ") && row.ends_with("alice, bob"),
+        "{listed}"
+    );
+    let id = row.split_whitespace().next().expect("an id");
+    assert!(call(&["answer", id, "--party", "bob"]).contains("answered"));
+    let shown = call(&["show", id]);
+    assert!(shown.contains("party.answered (bob)"), "{shown}");
+    assert!(
+        shown.contains("alice could learn of bob: nothing"),
+        "{shown}"
+    );
+    let renewed = call(&["renew", id, "--ttl", "3h"]);
+    assert!(
+        renewed.contains("username") && renewed.contains("set-configuration"),
+        "{renewed}"
+    );
+    assert!(call(&["end", id]).contains("has ended"));
+    assert!(call(&["show", id]).contains("call.ended"));
+    let drained = vizard(&node.state())
+        .args(["drain", "--api", node.api()])
+        .output();
+    let (code, out, _) = said(&drained.expect("run"));
+    assert_eq!((code, out.as_str()), (0, "draining, 0 calls go on\n"));
+    assert_eq!(node.call(&["create", "--party", "alice,bob"]).0, 1);
+}
+
 #[test]
 fn secrets_are_made_once_and_for_their_owner_only() {
     let node = Node::start(QUIET);

@@ -180,7 +180,7 @@ impl Bench {
         bar.finish_and_clear();
         self.output.show(&report)?;
         if let Some(fault) = report.fault.clone().or_else(|| report.wrong()) {
-            return Err(Failure(fault));
+            return Err(fault.into());
         }
         Ok(())
     }
@@ -300,7 +300,7 @@ fn refuse(fault: Fault) -> Failure {
         Fault::Usage(text) => {
             clap::Error::raw(clap::error::ErrorKind::ValueValidation, text + "\n").exit()
         }
-        Fault::Failed(text) => Failure(text),
+        Fault::Failed(text) => text.into(),
     }
 }
 

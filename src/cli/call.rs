@@ -13,7 +13,7 @@ use crate::config::Period;
 
 mod show;
 
-/// Open, look at, answer and end calls
+/// Open, look at, answer, renew and end calls
 #[derive(Debug, Args)]
 pub(super) struct Call {
     #[command(flatten)]
@@ -29,7 +29,7 @@ pub(super) struct Call {
 enum Action {
     /// Open a call and print what each party passes to `new RTCPeerConnection()`
     Create(Create),
-    /// Show one call: phase, route, why, usage
+    /// Show one call: phase, route, why, usage, what happened, who could have learned what
     Show {
         /// The call's id
         id: String,
@@ -50,6 +50,14 @@ enum Action {
         /// Which of its devices
         #[arg(long, env = "VIZARD_DEVICE")]
         device: Option<String>,
+    },
+    /// Have a call go on for longer, and print fresh tickets
+    Renew {
+        /// The call's id
+        id: String,
+        /// How much longer from now on, such as 2h; default: policy.ticket_ttl
+        #[arg(long, env = "VIZARD_TTL")]
+        ttl: Option<Period>,
     },
     /// End a call: its media stops, its tickets are dead
     End {
@@ -112,6 +120,14 @@ impl Action {
                 let request = api.request(Method::POST, &call_path(id, "/answer"));
                 api.send(request.json(&body)).await
             }
+            Self::Renew { id, ttl } => {
+                let body = match ttl {
+                    Some(ttl) => json!({ "ttl": ttl.0.as_secs() }),
+                    None => json!({}),
+                };
+                let request = api.request(Method::POST, &call_path(id, "/renew"));
+                api.send(request.json(&body)).await
+            }
             Self::End { id } => {
                 api.send(api.request(Method::DELETE, &call_path(id, "")))
                     .await
@@ -122,7 +138,9 @@ impl Action {
     fn describe(&self, answer: &Value) -> String {
         match self {
             Self::Create(create) if create.dry_run => show::decision(answer),
-            Self::Create(_) | Self::Show { .. } | Self::Answer { .. } => show::call(answer),
+            Self::Create(_) | Self::Show { .. } | Self::Answer { .. } | Self::Renew { .. } => {
+                show::call(answer)
+            }
             Self::List { .. } => show::list(answer),
             Self::End { id } => format!("call {id} has ended\n"),
         }

@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Which control API, and with which key.
 #[derive(Debug, Args)]
 pub(super) struct ApiArguments {
-    /// The control API: http://HOST:PORT or unix:/path
+    /// The control API: http://HOST:PORT, HOST:PORT or unix:/path
     #[arg(
         long,
         global = true,
@@ -34,6 +34,8 @@ pub(super) struct ApiArguments {
 /// An open door to a control API.
 pub(super) struct Api {
     client: Client,
+    /// As it was named.
+    place: String,
     base: String,
     key: String,
 }
@@ -57,13 +59,20 @@ impl ApiArguments {
         // A proxy from the environment must not see the key.
         let builder = Client::builder().no_proxy().timeout(PATIENCE);
         let (builder, base) = match self.api.strip_prefix("unix:") {
-            Some(path) => (builder.unix_socket(path), "http://localhost"),
-            None if self.api.starts_with("http://") => (builder, self.api.trim_end_matches('/')),
-            None => return Err(Failure::from("--api takes http://HOST:PORT or unix:/path")),
+            Some(path) => (builder.unix_socket(path), "http://localhost".to_owned()),
+            None if self.api.starts_with("http://") => {
+                (builder, self.api.trim_end_matches('/').to_owned())
+            }
+            None if is_place(&self.api) => (builder, format!("http://{}", self.api)),
+            None => {
+                let takes = "--api takes http://HOST:PORT, HOST:PORT or unix:/path";
+                return Err(Failure::from(takes));
+            }
         };
         Ok(Api {
             client: builder.build()?,
-            base: base.to_owned(),
+            place: self.api.clone(),
+            base,
             key: self.key()?,
         })
     }
@@ -82,7 +91,23 @@ impl ApiArguments {
     }
 }
 
-/// The key of a line that may have scopes behind it.
+/// Whether this is HOST:PORT.
+fn is_place(text: &str) -> bool {
+    let port = |port: &str| port.parse::<u16>().is_ok();
+    text.rsplit_once(':')
+        .is_some_and(|(host, number)| !host.is_empty() && !host.contains('/') && port(number))
+}
+
+/// The cause that an error goes back to, in the system's words.
+fn root(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+/// The key of a line that may have scopes after it.
 fn first_word(text: &str) -> String {
     text.split_whitespace()
         .next()
@@ -112,27 +137,29 @@ impl Api {
         let response = request
             .send()
             .await
-            .map_err(|error| Self::unreachable(&error))?;
+            .map_err(|error| self.unreachable(&error))?;
         let status = response.status();
         let body = response
             .bytes()
             .await
-            .map_err(|error| Self::unreachable(&error))?;
+            .map_err(|error| self.unreachable(&error))?;
         if status.is_success() {
             return Ok(serde_json::from_slice(&body).unwrap_or_default());
         }
         let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
-        Err(Failure(describe(status.as_u16(), &problem)))
+        Err(describe(status.as_u16(), &problem).into())
     }
 
-    fn unreachable(error: &reqwest::Error) -> Failure {
+    fn unreachable(&self, error: &reqwest::Error) -> Failure {
         let what = if error.is_timeout() {
             "no answer in time"
         } else {
             "no vizard answers"
         };
-        Failure(format!(
-            "{what} at the control API\n  help: start one with `vizard serve`, or name another with \
+        let place = &self.place;
+        let cause = root(error);
+        Failure::unreachable(format!(
+            "{what} at {place}: {cause}\n  help: start one with `vizard serve`, or name another with \
              --api or VIZARD_API"
         ))
     }
@@ -192,7 +219,17 @@ mod tests {
     }
 
     #[test]
-    fn scopes_behind_a_key_are_not_part_of_it() {
+    fn a_place_is_a_host_and_a_port() {
+        for text in ["127.0.0.1:8080", "[::1]:8080", "relay.example:1"] {
+            assert!(is_place(text), "{text}");
+        }
+        for text in ["https://relay.example:1", "relay.example", ":80", "a:99999"] {
+            assert!(!is_place(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn scopes_after_a_key_are_not_part_of_it() {
         assert_eq!(first_word("key calls read\n"), "key");
         assert_eq!(first_word("\n"), "");
     }

@@ -1,6 +1,6 @@
 //! The command line: one file per subcommand.
 //!
-//! Exit codes: 0 done, 1 the answer is no or it failed, 2 wrong usage. What was asked for goes to
+//! Exit codes: 0 done, 1 the answer is no or it failed, 2 wrong usage, 3 no node answers. What was asked for goes to
 //! standard output, errors to standard error with what to do about them. Every flag has an
 //! environment variable; secrets come from files or the environment, never from flags.
 
@@ -8,6 +8,7 @@ mod bench;
 mod call;
 mod check_config;
 mod client;
+mod drain;
 mod openapi;
 mod serve;
 
@@ -18,12 +19,7 @@ use std::process::ExitCode;
 
 /// TURN relay that keeps callers' addresses from each other.
 #[derive(Debug, Parser)]
-#[command(
-    name = "vizard",
-    version,
-    propagate_version = true,
-    disable_help_subcommand = true
-)]
+#[command(name = "vizard", version, propagate_version = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -35,16 +31,39 @@ enum Command {
     Bench(Box<bench::Bench>),
     Call(call::Call),
     CheckConfig(check_config::CheckConfig),
+    Drain(drain::Drain),
     Openapi(openapi::Openapi),
 }
 
 /// Why a command did not do what it was asked for, with what to do about it.
 #[derive(Debug)]
-struct Failure(String);
+struct Failure {
+    message: String,
+    /// The exit code.
+    code: u8,
+}
+
+/// The answer is no, or it failed.
+const NO: u8 = 1;
+/// No node answers.
+const UNREACHABLE: u8 = 3;
 
 impl<E: Display> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self(error.to_string())
+        Self {
+            message: error.to_string(),
+            code: NO,
+        }
+    }
+}
+
+impl Failure {
+    /// No node answers.
+    fn unreachable(message: String) -> Self {
+        Self {
+            message,
+            code: UNREACHABLE,
+        }
     }
 }
 
@@ -55,14 +74,15 @@ pub fn run() -> ExitCode {
         Command::Bench(bench) => bench.run(),
         Command::Call(call) => call.run(),
         Command::CheckConfig(check) => check.run(),
+        Command::Drain(drain) => drain.run(),
         Command::Openapi(openapi::Openapi {}) => openapi::Openapi::run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure(message)) => {
+        Err(Failure { message, code }) => {
             // If standard error can't be written either, the exit code has to do.
             let _ = writeln!(io::stderr(), "error: {message}");
-            ExitCode::FAILURE
+            ExitCode::from(code)
         }
     }
 }
@@ -75,7 +95,7 @@ fn say(text: &str) -> Result<(), Failure> {
         .and_then(|()| output.flush());
     match written {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure(format!("can't write to standard output: {error}")))
+            Err(format!("can't write to standard output: {error}").into())
         }
         _ => Ok(()),
     }

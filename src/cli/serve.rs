@@ -35,7 +35,7 @@ impl Serve {
         raise_file_limit();
         let state = StateDirectory::open(&state::locate()?)?;
         let mut node = node::start(&config, state)?;
-        if let Err(Failure(why)) = super::say(&format!("{}\n", welcome(&node))) {
+        if let Err(Failure { message: why, .. }) = super::say(&format!("{}\n", welcome(&node))) {
             tracing::warn!("{why}");
         }
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "serving");
@@ -79,7 +79,7 @@ impl Serve {
                 "configuration reloaded, but these keys hold from the next start on: {}",
                 restart.join(", ")
             ),
-            Err(Failure(why)) => {
+            Err(Failure { message: why, .. }) => {
                 tracing::error!("configuration not reloaded, the old one stays in force: {why}");
             }
         }

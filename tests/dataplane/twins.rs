@@ -3,6 +3,7 @@
 use std::io::IoSlice;
 use std::os::fd::AsRawFd;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -70,18 +71,22 @@ fn an_exchange_in_mid_call_loses_nothing() {
     let (a, b) = (alice.allocate(), bob.allocate());
     assert_eq!(alice.bind(0x4001, b), Ok(()));
     assert_eq!(bob.bind(0x4002, a), Ok(()));
+    let heard = AtomicU32::new(0);
     thread::scope(|scope| {
         scope.spawn(|| {
             for round in 0..ROUNDS {
+                // No more under way than any buffer holds, however slow this machine is.
+                while round * BURST > heard.load(Ordering::Relaxed).saturating_add(BURST) {
+                    thread::sleep(Duration::from_millis(1));
+                }
                 for number in 0..BURST {
                     let mut payload = [0xAB; 1200];
                     payload[..4].copy_from_slice(&(round * BURST + number).to_be_bytes());
                     alice.say(0x4001, &payload);
                 }
-                // Room for the others, and a pace that no buffer on the way overflows at.
-                thread::sleep(Duration::from_millis(1));
             }
         });
+        let _end = Released(&heard);
         for number in 0..ROUNDS * BURST {
             if number % 7 == 0 {
                 let next = FastPath::ALL[(number / 7 % 3) as usize];
@@ -92,6 +97,16 @@ fn an_exchange_in_mid_call_loses_nothing() {
             };
             assert_eq!(payload.len(), 1200);
             assert_eq!(payload.first_chunk(), Some(&number.to_be_bytes()));
+            heard.store(number + 1, Ordering::Relaxed);
         }
     });
+}
+
+/// Has the sender wait no longer when its hearer is gone, by a failure as well.
+struct Released<'a>(&'a AtomicU32);
+
+impl Drop for Released<'_> {
+    fn drop(&mut self) {
+        self.0.store(u32::MAX, Ordering::Relaxed);
+    }
 }

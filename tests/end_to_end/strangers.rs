@@ -47,6 +47,7 @@ fn dropped(daemon: &Daemon) -> u64 {
         "no_channel",
         "no_allocation",
         "no_permission",
+        "no_forward",
     ];
     let name = |reason| format!("vizard_packets_dropped_total{{reason=\"{reason}\"}}");
     reasons.iter().map(|it| daemon.metric(&name(it))).sum()

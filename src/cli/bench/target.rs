@@ -272,7 +272,7 @@ impl Secrets<'_> {
 
 /// Opens `wanted.calls` calls of two parties.
 fn open_calls(arguments: &ApiArguments, wanted: &Wanted) -> Result<(Door, Vec<Value>), Fault> {
-    let fault = |Failure(text)| Fault::Failed(text);
+    let fault = |Failure { message, .. }| Fault::Failed(message);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -31,6 +31,8 @@ pub(super) fn call(answer: &Value) -> String {
         }
         usage(&mut shown, party);
     }
+    timeline(&mut shown, answer);
+    exposure(&mut shown, answer);
     shown
 }
 
@@ -43,25 +45,55 @@ pub(super) fn decision(answer: &Value) -> String {
 
 /// A list of calls, one per line.
 pub(super) fn list(answer: &Value) -> String {
-    let mut shown = String::new();
-    for call in answer
-        .get("calls")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-    {
-        let (id, phase, route) = (text(call, "id"), text(call, "phase"), text(call, "route"));
-        let _ = writeln!(
+    let calls = of_list(answer, "calls");
+    if calls.is_empty() {
+        return "no calls\n".into();
+    }
+    let row = |id: &str, phase: &str, route: &str, expires: &str, parties: &str| {
+        format!("{id:<36}  {phase:<8}  {route:<6}  {expires:<20}  {parties}\n")
+    };
+    let mut shown = row("ID", "PHASE", "ROUTE", "EXPIRES", "PARTIES");
+    for call in calls {
+        let [id, phase, route, expires] =
+            ["id", "phase", "route", "expires_at"].map(|name| text(call, name));
+        let parties = call.get("parties").and_then(Value::as_object);
+        let names: Vec<&str> = parties
+            .into_iter()
+            .flatten()
+            .map(|(id, _)| id.as_str())
+            .collect();
+        shown += &row(&id, &phase, &route, &expires, &names.join(", "));
+    }
+    shown
+}
+
+/// What happened, in order.
+fn timeline(shown: &mut String, answer: &Value) {
+    for moment in of_list(answer, "timeline") {
+        let mut what = text(moment, "event");
+        if let Some(party) = moment.get("party").and_then(Value::as_str) {
+            what = format!("{what} ({party})");
+        }
+        line(shown, 2, &text(moment, "at"), &format!("  {what}"));
+    }
+}
+
+/// Who could have learned what of whom.
+fn exposure(shown: &mut String, answer: &Value) {
+    for pair in of_list(answer, "exposure") {
+        let [to, of, what] = ["to", "of", "what"].map(|name| text(pair, name));
+        line(
             shown,
-            "{id}  {phase:<8}  {route:<6}  {}",
-            text(call, "expires_at")
+            2,
+            "exposure",
+            &format!("{to} could learn of {of}: {what}"),
         );
     }
-    if shown.is_empty() {
-        "no calls\n".into()
-    } else {
-        shown
-    }
+}
+
+fn of_list<'a>(answer: &'a Value, name: &str) -> &'a [Value] {
+    let list = answer.get(name).and_then(Value::as_array);
+    list.map(Vec::as_slice).unwrap_or_default()
 }
 
 fn reasons(shown: &mut String, answer: &Value) {
@@ -161,7 +193,32 @@ mod tests {
     #[test]
     fn an_empty_list_says_so() {
         assert_eq!(list(&json!({"calls": []})), "no calls\n");
-        let one = json!({"calls": [{"id": "01", "phase": "ended", "route": "masked", "expires_at": "t"}]});
-        assert_eq!(list(&one), "01  ended     masked  t\n");
+        let one = json!({"calls": [{"id": "01", "phase": "ended", "route": "masked", "expires_at": "t",
+            "parties": {"alice": {}, "bob": {}}}]});
+        let shown = list(&one);
+        let lines: Vec<Vec<&str>> = shown
+            .lines()
+            .map(|line| line.split_whitespace().collect())
+            .collect();
+        assert_eq!(lines[0], ["ID", "PHASE", "ROUTE", "EXPIRES", "PARTIES"]);
+        assert_eq!(lines[1], ["01", "ended", "masked", "t", "alice,", "bob"]);
+    }
+
+    #[test]
+    fn what_happened_and_who_learned_what_are_told() {
+        let answer = json!({
+            "id": "01",
+            "timeline": [{"at": "2026-11-22T12:00:00Z", "event": "party.answered", "party": "bob"}],
+            "exposure": [{"to": "alice", "of": "bob", "what": "nothing"}]
+        });
+        let shown = call(&answer);
+        assert!(
+            shown.contains("2026-11-22T12:00:00Z  party.answered (bob)"),
+            "{shown}"
+        );
+        assert!(
+            shown.contains("alice could learn of bob: nothing"),
+            "{shown}"
+        );
     }
 }
