@@ -9,7 +9,7 @@
 //! - [`dataplane`]: sockets and worker threads. [`dataplane::Handle`] is the one door from control.
 //! - [`vizard_proto`]: the protocol, a function of its inputs. The data plane hands it packets,
 //!   control hands it commands.
-//! - [`bench`]: the load generator, which knows the protocol and nothing else of ours.
+//! - [`mod@bench`]: the load generator, which knows the protocol and nothing else of ours.
 //! - [`telemetry`]: metrics, log, and types that keep addresses out of both.
 //!
 //! ```

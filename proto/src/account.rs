@@ -1,4 +1,4 @@
-//! What everybody who passes on an allocation's packets must share: its sender's rate, what is left
+//! What the relay and the workers share of an allocation: its sender's rate, what is left
 //! of its allowance, and the count of what its client was sent.
 
 use alloc::sync::Arc;
@@ -101,7 +101,7 @@ impl Account {
     }
 }
 
-/// The sizes that may pass, whoever sends to whom: up to the cap, and up to [`LARGEST_PAYLOAD`] for
+/// The sizes that may pass between any two clients: up to the cap, and up to [`LARGEST_PAYLOAD`] for
 /// a DTLS handshake (RFC 7983), of which an allocation has an allowance.
 pub(crate) fn check_size(cap: usize, payload: &[u8]) -> Result<(), DropReason> {
     let is_handshake = matches!(payload.first(), Some(20..=22));

@@ -1,8 +1,8 @@
-//! The doorman: everything that can be decided about a packet without anybody's state.
+//! Everything that can be decided about a packet without state of any client.
 //!
-//! Who asks for something must show a nonce, so that it receives what is sent to its source
-//! address, and a ticket with its signature. Who has none gets at most one small answer, within its
-//! source prefix's budget, and leaves no state behind. Only the gate makes [`Admitted`], and the
+//! A client that asks for something must show a nonce, which proves that it receives what is sent to
+//! its source address, and a ticket with its signature. Any other gets at most one small answer,
+//! within its source prefix's budget, and leaves no state behind. Only the gate makes [`Admitted`], and the
 //! [`Relay`](crate::Relay) takes nothing else: what a stranger sends cannot reach it.
 
 use ahash::RandomState;
@@ -78,8 +78,8 @@ pub(crate) enum Content<'p> {
 pub(crate) enum Sender<'p> {
     /// The holder of a ticket.
     Known(Login),
-    /// Whoever has the ticket with this USERHASH; only the relay can tell. It has been charged for
-    /// the question.
+    /// The holder of the ticket with this USERHASH, which only the relay knows. It has been charged
+    /// for the question.
     Hashed(Claims<'p>),
 }
 
@@ -297,7 +297,7 @@ impl Gate {
         Admission::Ask(Admitted::request(from, message, sender))
     }
 
-    /// 401 for who has shown a nonce, and a ticket that is good no more.
+    /// 401 for a client that has shown a nonce, and a ticket that is good no more.
     pub(crate) fn challenge(
         &self,
         now: Timestamp,
@@ -341,7 +341,7 @@ impl Gate {
         finish(answer)
     }
 
-    /// Refuses somebody who may not be where the packet says it comes from, within the budget.
+    /// Refuses a client that may not be where the packet says it comes from, within the budget.
     fn refuse(
         &mut self,
         now: Timestamp,

@@ -84,7 +84,7 @@ fn a_client_moves_and_the_other_party_sees_nothing_of_it() {
         let old = world.send(from, &channel_data(0x4001, b"word"));
         assert_eq!(old, Reaction::Dropped(DropReason::NoAllocation));
         assert_eq!(world.server.relay.allocation_count(), 2);
-        assert_eq!(world.events.len(), events, "nobody is told");
+        assert_eq!(world.events.len(), events, "no one is told");
         a.tuple = udp("198.51.109.1:1");
         a.nonce.clear();
         assert_eq!(code(&refresh(&mut world, &mut a, &first)), 405, "used");

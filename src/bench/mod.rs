@@ -5,11 +5,11 @@
 //! latency and misdelivery are counted and not estimated; and where the generator itself was the
 //! limit, the report says so.
 //!
-//! - [`plan`]: what is to be measured, against which server.
-//! - `engine`: one thread; its clients ([`client`]), sockets ([`sockets`]), schedule (`pace`) and
+//! - `plan`: what is to be measured, against which server.
+//! - `engine`: one thread; its clients (`client`), sockets (`sockets`), schedule (`pace`) and
 //!   books (`media`, `ledger`).
-//! - [`crew`]: the threads of one server; [`run`] tells them what to do.
-//! - [`report`]: what was found, as text, JSON and HTML.
+//! - `crew`: the threads of one server; `run` tells them what to do.
+//! - `report`: what was found, as text, JSON and HTML.
 
 mod client;
 mod crew;

@@ -6,6 +6,7 @@ set -uo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
+. "$root/tests/packages.sh"
 home=$root/target/clients
 passed=0
 failed=0
@@ -26,28 +27,8 @@ for tool in node npm python3 timeout; do
   command -v "$tool" >/dev/null || { echo "clients NOT run: $tool is not installed" >&2; finish; }
 done
 
-# Pinned, with hashes, and no scripts of the packages run.
-python_tools() {
-  python3 -m venv --clear "$home/python" &&
-    timeout 300 "$home/python/bin/pip" install --quiet --disable-pip-version-check --no-input \
-      --require-hashes --only-binary :all: -r "$here/requirements.txt"
-}
-
-node_tools() {
-  rm -rf "$home/node" && mkdir -p "$home/node" &&
-    cp "$here/package.json" "$here/package-lock.json" "$home/node" &&
-    timeout 300 npm ci --prefix "$home/node" --ignore-scripts --no-audit --no-fund --silent
-}
-
-# Runs `install` unless it has already installed what the list says.
-once() {
-  local install=$1 list=$2 mark=$home/$1.list
-  cmp -s "$list" "$mark" && return
-  mkdir -p "$home" && "$install" && cp "$list" "$mark"
-}
-
-once python_tools "$here/requirements.txt" || give_up "openapi-python-client and schemathesis can't be installed"
-once node_tools "$here/package-lock.json" || give_up "openapi-typescript and typescript can't be installed"
+once python_packages requirements.txt "$here" "$home" || give_up "openapi-python-client and schemathesis can't be installed"
+once node_packages package-lock.json "$here" "$home" || give_up "openapi-typescript and typescript can't be installed"
 export PYTHONDONTWRITEBYTECODE=1 PATH="$home/python/bin:$PATH"
 
 binary=${VIZARD_BIN:-$root/target/release/vizard}

@@ -7,6 +7,7 @@ set -uo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
+. "$root/tests/packages.sh"
 home=$root/target/stacks
 prefix="vs$$"
 run=${1:-smoke}
@@ -44,28 +45,8 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 
-# Pinned, with hashes, and no scripts of the packages run: nothing comes from anywhere but the registries.
-python_stacks() {
-  python3 -m venv --clear "$home/python" &&
-    timeout 300 "$home/python/bin/pip" install --quiet --disable-pip-version-check --no-input \
-      --require-hashes --only-binary :all: -r "$here/requirements.txt"
-}
-
-node_stacks() {
-  rm -rf "$home/node" && mkdir -p "$home/node" &&
-    cp "$here/package.json" "$here/package-lock.json" "$home/node" &&
-    timeout 300 npm ci --prefix "$home/node" --ignore-scripts --no-audit --no-fund --silent
-}
-
-# Runs `install` unless it has already installed what the list says.
-once() {
-  local install=$1 list=$2 mark=$home/$1.list
-  cmp -s "$list" "$mark" && return
-  mkdir -p "$home" && "$install" && cp "$list" "$mark"
-}
-
-once python_stacks "$here/requirements.txt" || give_up "aiortc and aioice can't be installed"
-once node_stacks "$here/package-lock.json" || give_up "werift can't be installed"
+once python_packages requirements.txt "$here" "$home" || give_up "aiortc and aioice can't be installed"
+once node_packages package-lock.json "$here" "$home" || give_up "werift can't be installed"
 export STACKS_PYTHON=$home/python/bin/python STACKS_MODULES=$home/node STACKS_WITHOUT=
 export PYTHONDONTWRITEBYTECODE=1
 # Its binary is a package of its own, for common systems only.

@@ -1,7 +1,7 @@
 //! The generator's sockets: many clients on few threads.
 //!
 //! Every TURN client needs a 5-tuple of its own. Over UDP that is either a socket for each, or one
-//! socket for thousands of source addresses of a network that is ours ([`Sources`]): then one
+//! socket for thousands of source addresses of a network that is ours (`Sources`): then one
 //! system call takes or sends packets of many clients. Over TCP it is a connection for each.
 
 pub mod mmsg;

@@ -66,7 +66,7 @@ impl Switchboard {
         })
     }
 
-    /// What whoever opened `call` gets: it may have been ended in the meantime.
+    /// What the opener of `call` gets: it may have been ended in the meantime.
     fn unless_ended(&self, call: Call, tickets: Tickets) -> Result<Handed, Problem> {
         if call.end.is_none() {
             let tickets = Some(tickets);
