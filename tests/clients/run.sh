@@ -104,7 +104,7 @@ step "the README's Python example runs" python "$directory/example.py"
 
 # Draining is left out: after it no call is opened.
 for seed in 1 2 3 4; do
-  step "made-up requests, seed $seed" st run "$root/docs/openapi.json" --url "$VIZARD_API" \
+  step "made-up requests, seed $seed" env -C "$directory" st run "$root/docs/openapi.json" --url "$VIZARD_API" \
     --header "Authorization: Bearer $VIZARD_API_KEY" --exclude-path /v1/node/drain --seed "$seed" \
     --max-examples 20 --phases examples,coverage,fuzzing \
     --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance
