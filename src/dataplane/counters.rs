@@ -163,6 +163,7 @@ pub(super) struct Counters {
     troubles: Sums,
     closed: Sums,
     rounds: Sums,
+    tcp_writes: Counter,
     answers: HashMap<(u16, u16), Counter>,
     other_answers: Counter,
 }
@@ -198,6 +199,7 @@ impl Counters {
                 &metrics.worker_rounds,
                 Round::ALL.iter().map(|round| round.as_str()),
             ),
+            tcp_writes: metrics.tcp_writes.clone(),
             answers: answers(metrics),
             other_answers: metrics.answers.of(["other", "other"]),
         }
@@ -236,6 +238,10 @@ impl Counters {
 
     pub(super) fn round(&mut self, began: Round) {
         self.rounds.add(began as usize, 1);
+    }
+
+    pub(super) fn wrote(&mut self, calls: u64) {
+        self.tcp_writes.inc_by(calls);
     }
 
     /// Counts a STUN answer by its method and error code.

@@ -11,7 +11,7 @@ use vizard_proto::usage::DropReason;
 
 use super::counters::{Closed, Counters, Loss, Path, Round, Trouble};
 use super::shared::Shared;
-use super::stream::{Connections, Listener};
+use super::stream::{self, Connections, Listener};
 use super::udp::{self, FastPath, Inbox, Outbound, Reception};
 
 /// Zero bytes after a message; what came in as padding is never passed on.
@@ -31,6 +31,7 @@ pub(super) struct Egress {
     connections: Connections,
     /// Of each datagram we want to know which way it took and how long its payload is.
     datagrams: udp::Sender<Note>,
+    messages: stream::Sender<(Path, usize)>,
     shared: Arc<Shared>,
     index: u16,
 }
@@ -45,6 +46,7 @@ impl Egress {
         Self {
             counters: Counters::new(&shared.metrics),
             datagrams: udp::Sender::new(&sockets),
+            messages: stream::Sender::new(),
             sockets,
             connections,
             shared,
@@ -60,16 +62,25 @@ impl Egress {
             body,
             padding,
         } = transmit;
-        let (head, body) = (prefix.as_bytes(), start + body.start..start + body.end);
+        let body = start + body.start..start + body.end;
         let payload = body.len();
         if to.tuple.transport.is_stream() {
-            let parts = [head, &arena[body], &PADDING[..*padding]];
-            return self.send_to_stream(to, path, payload, &parts);
+            if to.worker != self.index {
+                let parts = [prefix.as_bytes(), &arena[body], &PADDING[..*padding]];
+                return self.hand_over(to, path, payload, &parts);
+            }
+            let message = stream::Outbound {
+                to: &to.tuple,
+                prefix: Some(prefix),
+                body,
+                padding: *padding,
+            };
+            return self.send_message(&message, path, payload, arena);
         }
         let outbound = Outbound {
             from: to.tuple.local,
             to: to.tuple.remote,
-            head,
+            head: prefix.as_bytes(),
             body,
             padding: *padding,
         };
@@ -104,8 +115,39 @@ impl Egress {
         }
     }
 
-    /// Sends the datagrams that have been gathered.
+    fn send_message(
+        &mut self,
+        message: &stream::Outbound<'_>,
+        path: Path,
+        payload: usize,
+        arena: &[u8],
+    ) {
+        if self.messages.is_full() {
+            self.flush_messages(arena);
+        }
+        let pushed = self
+            .messages
+            .push(&self.connections, message, (path, payload));
+        if let Err(loss) = pushed {
+            self.counters.lost(loss);
+        }
+    }
+
+    fn flush_messages(&mut self, arena: &[u8]) {
+        let counters = &mut self.counters;
+        let report = |(path, payload), sent| match sent {
+            Ok(()) => counters.forwarded(path, payload),
+            Err(loss) => counters.lost(loss),
+        };
+        let calls = self.messages.flush(&mut self.connections, arena, report);
+        if calls > 0 {
+            self.counters.wrote(calls);
+        }
+    }
+
+    /// Sends what has been gathered.
     pub(super) fn flush(&mut self, arena: &[u8]) {
+        self.flush_messages(arena);
         let counters = &mut self.counters;
         self.datagrams
             .flush(&self.sockets, arena, |note, sent| match (note, sent) {
@@ -115,8 +157,9 @@ impl Egress {
             });
     }
 
-    /// Forgets the datagrams that have been gathered.
+    /// Forgets what has been gathered.
     pub(super) fn discard(&mut self) {
+        self.messages.discard();
         self.datagrams.discard();
     }
 
@@ -139,29 +182,32 @@ impl Egress {
         reception
     }
 
-    /// Sends what other workers have for connections of this one.
-    pub(super) fn take_handovers(&mut self) {
-        let Some(mailbox) = self.shared.mailbox(self.index) else {
+    /// Sends what other workers have for connections of this one. It is gathered in `arena`.
+    pub(super) fn take_handovers(&mut self, arena: &mut [u8]) {
+        let shared = Arc::clone(&self.shared);
+        let Some(mailbox) = shared.mailbox(self.index) else {
             return;
         };
+        let mut end = 0;
         while let Some(handover) = mailbox.next_handover() {
-            let parts = [handover.as_bytes()];
-            match self.connections.send_media(&handover.to, &parts) {
-                Ok(()) => self.counters.forwarded(handover.path, handover.payload),
-                Err(loss) => self.counters.lost(loss),
+            let bytes = handover.as_bytes();
+            if arena.len() - end < bytes.len() {
+                self.flush_messages(arena);
+                end = 0;
             }
+            let body = end..end + bytes.len();
+            arena[body.clone()].copy_from_slice(bytes);
+            end = body.end;
+            let message = stream::Outbound {
+                to: &handover.to,
+                prefix: None,
+                body,
+                padding: 0,
+            };
+            self.send_message(&message, handover.path, handover.payload, arena);
             mailbox.give_back(handover);
         }
-    }
-
-    fn send_to_stream(&mut self, to: &Client, path: Path, payload: usize, parts: &[&[u8]]) {
-        if to.worker != self.index {
-            return self.hand_over(to, path, payload, parts);
-        }
-        match self.connections.send_media(&to.tuple, parts) {
-            Ok(()) => self.counters.forwarded(path, payload),
-            Err(loss) => self.counters.lost(loss),
-        }
+        self.flush_messages(arena);
     }
 
     fn hand_over(&mut self, to: &Client, path: Path, payload: usize, parts: &[&[u8]]) {

@@ -160,7 +160,7 @@ impl Worker {
         let looked = self.shared.clock.now();
         self.follow(self.shared.rules.fast_path());
         self.carrier.catch_up();
-        self.egress.take_handovers();
+        self.egress.take_handovers(self.inbox.buffers());
         for index in 0..self.readable.len() {
             if self.readable[index] {
                 self.receive_batch(index);

@@ -121,6 +121,8 @@ metrics! {
     forwards: Gauge = "forwards" [];
     /// TCP connections of clients.
     tcp_connections: Gauge = "tcp_connections" [];
+    /// Write calls that took media to TCP connections; messages that came in together share one.
+    tcp_writes: Counter = "tcp_writes_total" [];
     /// TCP connections closed by us, by reason.
     tcp_closed: Counters<1> = "tcp_connections_closed_total" ["reason"];
     /// System calls on sockets that failed for another reason than having nothing to do.

@@ -180,6 +180,25 @@ fn many_messages_in_one_piece() {
 }
 
 #[test]
+fn what_comes_in_together_goes_out_together() {
+    let node = Node::start(&Setup::default());
+    let call = node.call();
+    let mut alice = call.over_tcp(0, node.tcp(0));
+    let mut bob = call.over_tcp(1, node.tcp(0));
+    let (a, b) = (alice.allocate(), bob.allocate());
+    assert_eq!(alice.bind(0x4001, b), Ok(()));
+    assert_eq!(bob.bind(0x4002, a), Ok(()));
+    // More than are gathered at once, in one segment.
+    alice.send(&[0x40, 0x01, 0, 4, 1, 2, 3, 4].repeat(150));
+    for _ in 0..150 {
+        assert_eq!(bob.hear(), Heard::Channel(0x4002, vec![1, 2, 3, 4]));
+    }
+    let writes = || node.metric("vizard_tcp_writes_total");
+    wait_until("they are counted", || writes() > 0);
+    assert!(writes() <= 6, "{} writes", writes());
+}
+
+#[test]
 fn who_does_not_read_loses_media_but_not_the_rhythm() {
     let node = Node::start(&Setup::default());
     let call = node.call();

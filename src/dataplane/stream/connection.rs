@@ -1,7 +1,7 @@
 //! One client's TCP connection.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::time::Duration;
 
 use mio::net::TcpStream;
@@ -197,41 +197,43 @@ impl Connection {
         self.to_pass_over = Some(len);
     }
 
-    /// Sends a message made of `parts`, or queues what the socket does not take.
-    pub(super) fn send(&mut self, parts: &[&[u8]], urgency: Urgency) -> Sent {
-        let len: usize = parts.iter().map(|part| part.len()).sum();
+    /// Writes as much of `slices` as the socket takes: nothing while something waits. `None` if the
+    /// connection is broken.
+    pub(super) fn write(&mut self, slices: &[IoSlice<'_>]) -> Option<usize> {
         if !self.queue.is_empty() {
-            let room = match urgency {
-                Urgency::Media => MEDIA_QUEUE,
-                Urgency::Answer => WHOLE_QUEUE,
-            };
-            if self.queue.len() + len > room {
-                return Sent::NoRoom;
-            }
-            self.enqueue(parts, 0);
-            return Sent::Done;
+            return Some(0);
         }
-        match self.write(parts) {
-            Ok(written) => {
-                self.enqueue(parts, written);
-                Sent::Done
+        loop {
+            match self.stream.write_vectored(slices) {
+                Ok(written) => return Some(written),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Some(0),
+                Err(_) => return None,
             }
-            Err(_) => Sent::Broken,
         }
     }
 
-    /// How many bytes of `parts` the socket took.
-    fn write(&mut self, parts: &[&[u8]]) -> io::Result<usize> {
-        let mut slices = [IoSlice::new(&[]); 3];
-        for (slice, part) in slices.iter_mut().zip(parts) {
-            *slice = IoSlice::new(part);
+    /// Queues what the socket did not take of a message made of `parts`: all but the first `written`
+    /// bytes. Whether there was room: a message that has been begun is always queued.
+    pub(super) fn queue_rest(&mut self, parts: &[&[u8]], written: usize, urgency: Urgency) -> bool {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        let room = match urgency {
+            Urgency::Media => MEDIA_QUEUE,
+            Urgency::Answer => WHOLE_QUEUE,
+        };
+        if written == 0 && self.queue.len() + len > room {
+            return false;
         }
-        loop {
-            match self.stream.write_vectored(&slices) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(0),
-                result => return result,
-            }
+        self.enqueue(parts, written);
+        true
+    }
+
+    /// Sends an answer, or queues what the socket does not take.
+    pub(super) fn send_answer(&mut self, answer: &[u8]) -> Sent {
+        match self.write(&[IoSlice::new(answer)]) {
+            None => Sent::Broken,
+            Some(written) if self.queue_rest(&[answer], written, Urgency::Answer) => Sent::Done,
+            Some(_) => Sent::NoRoom,
         }
     }
 
@@ -344,7 +346,8 @@ mod tests {
         let (mut connection, mut client) = connection();
         let chunk = [7; 8192];
         while connection.queue.is_empty() {
-            assert_eq!(connection.send(&[&chunk], Urgency::Media), Sent::Done);
+            let written = connection.write(&[IoSlice::new(&chunk)]).expect("open");
+            assert!(connection.queue_rest(&[&chunk], written, Urgency::Media));
         }
         let mut buffer = vec![0; 1 << 20];
         while !connection.queue.is_empty() {

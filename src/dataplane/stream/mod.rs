@@ -4,6 +4,7 @@
 //! regularly and closed if it holds none, whatever else the client may be sending.
 
 mod connection;
+mod sender;
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, ErrorKind};
@@ -19,7 +20,8 @@ use vizard_proto::time::Timestamp;
 use super::counters::{Closed, Counters, Loss, Purpose, Trouble};
 use super::shared::Shared;
 use super::{hash, listen};
-use connection::{Connection, Filled, Sent, Spares, Urgency};
+use connection::{Connection, Filled, Sent, Spares};
+pub(super) use sender::{Outbound, Sender};
 
 /// How long no connection is accepted after the system had no resources for one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -264,23 +266,22 @@ impl Connections {
         matches!(self.places.get(place), Some(Some(connection)) if !connection.is_closing)
     }
 
-    /// Sends media to a client; `parts` are at most three.
-    pub(super) fn send_media(&mut self, to: &FiveTuple, parts: &[&[u8]]) -> Result<(), Loss> {
-        let place = self.by_tuple.get(to).copied().ok_or(Loss::NoConnection)?;
-        match self.send(place, parts, Urgency::Media) {
-            Sent::Done => Ok(()),
-            Sent::NoRoom => Err(Loss::ConnectionFull),
-            Sent::Broken => {
-                self.mark_closing(place, Closed::Failed);
-                Err(Loss::NoConnection)
-            }
-        }
+    /// Where the client's connection stands.
+    fn place_of(&self, tuple: &FiveTuple) -> Option<usize> {
+        self.by_tuple.get(tuple).copied()
+    }
+
+    /// The connection, if it is still to be served.
+    fn open_at(&mut self, place: usize) -> Option<&mut Connection> {
+        let connection = self.places.get_mut(place)?.as_mut()?;
+        (!connection.is_closing).then_some(connection)
     }
 
     /// Sends an answer to a client; if there is no room for it, the connection is closed.
     pub(super) fn send_answer(&mut self, to: &FiveTuple, answer: &[u8]) -> Result<(), Loss> {
-        let place = self.by_tuple.get(to).copied().ok_or(Loss::NoConnection)?;
-        match self.send(place, &[answer], Urgency::Answer) {
+        let place = self.place_of(to).ok_or(Loss::NoConnection)?;
+        let connection = self.open_at(place).ok_or(Loss::NoConnection)?;
+        match connection.send_answer(answer) {
             Sent::Done => Ok(()),
             Sent::NoRoom => {
                 self.mark_closing(place, Closed::Unread);
@@ -293,16 +294,9 @@ impl Connections {
         }
     }
 
-    fn send(&mut self, place: usize, parts: &[&[u8]], urgency: Urgency) -> Sent {
-        match self.places.get_mut(place).and_then(Option::as_mut) {
-            Some(connection) if !connection.is_closing => connection.send(parts, urgency),
-            _ => Sent::Broken,
-        }
-    }
-
     /// Closes a client's connection at the end of the round, without sending what waits in it.
     pub(super) fn cut_off(&mut self, tuple: &FiveTuple) {
-        let Some(place) = self.by_tuple.get(tuple).copied() else {
+        let Some(place) = self.place_of(tuple) else {
             return;
         };
         if let Some(Some(connection)) = self.places.get_mut(place) {
