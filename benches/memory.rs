@@ -2,12 +2,10 @@
 //! and the worker's entries both ways. `--quick` makes ten thousand.
 #![allow(missing_docs)]
 
-#[path = "../proto/tests/kit/mod.rs"]
-mod kit;
-
 use std::net::{Ipv4Addr, SocketAddr};
 
-use kit::{Phone, SEED, code, ticket};
+use testkit::client::Verdict;
+use testkit::{Phone, SEED, code, ticket};
 use vizard_proto::address::{Client, FiveTuple, Transport};
 use vizard_proto::auth::ticket::{CallId, Ticket};
 use vizard_proto::contract::Output;
@@ -40,7 +38,7 @@ fn main() {
 
 impl Node {
     fn new() -> Self {
-        let mut config = kit::config();
+        let mut config = testkit::config();
         config.limits.allocations = usize::MAX;
         config.limits.calls = usize::MAX;
         config.limits.answers_per_second = u32::MAX;
@@ -81,14 +79,11 @@ impl Node {
     /// Asks twice at first: the first answer brings the nonce.
     fn ask(&mut self, phone: &mut Phone, method: Method, put: impl Fn(&mut Writer<'_>)) -> Vec<u8> {
         loop {
-            let request = phone.request(method, TransactionId([1; 12]), &put);
+            let request = phone.client.request(method, TransactionId([1; 12]), &put);
             let answer = self.packet(phone.tuple, &request);
-            let message = Message::parse(&answer).expect("an answer");
-            if !matches!(message.error_code(), Ok(Some(401 | 438))) {
+            if phone.client.hear(&answer) != Verdict::Again {
                 return answer;
             }
-            let nonce = message.nonce().expect("well-formed").expect("a nonce");
-            phone.nonce = nonce.to_vec();
         }
     }
 

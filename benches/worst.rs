@@ -3,13 +3,10 @@
 //! depends on the machine.
 #![allow(missing_docs)]
 
-#[path = "../proto/tests/kit/mod.rs"]
-mod kit;
-
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use kit::{Phone, World, ticket, udp};
+use testkit::{Phone, World, ticket, udp};
 use vizard_proto::auth::ticket::{CallId, Ticket};
 use vizard_proto::contract::{Command, Scope};
 use vizard_proto::stun::{AttributeType, Method, TransactionId, Writer};
@@ -53,7 +50,7 @@ fn time<T>(work: impl FnOnce() -> T) -> Duration {
 }
 
 fn world() -> World {
-    let mut config = kit::config();
+    let mut config = testkit::config();
     config.limits.allocations_per_ticket = 64;
     config.limits.answers_burst = u32::MAX;
     World::with(config)
@@ -82,7 +79,7 @@ fn ask(
     method: Method,
     put: impl Fn(&mut Writer<'_>),
 ) -> Duration {
-    if phone.nonce.is_empty() {
+    if phone.client.nonce.is_empty() {
         phone.knock(world);
     }
     let transaction = world.transaction();
@@ -93,7 +90,7 @@ fn ask(
 fn strangers() -> Vec<Duration> {
     let mut world = world();
     let mut phone = phone(0, 0);
-    phone.credential.password = "wrong".into();
+    phone.client.credential.password = "wrong".into();
     phone.knock(&mut world);
     let request = phone.request(
         Method::CREATE_PERMISSION,
@@ -240,7 +237,7 @@ fn revoke() -> Vec<Duration> {
     let revoke = Command::Revoke {
         call: CallId([1; 16]),
         scope: Scope::Call,
-        until: kit::START + 7200,
+        until: testkit::START + 7200,
     };
     let now = world.now;
     let command = time(|| world.server.relay.handle_command(now, revoke));

@@ -1,9 +1,7 @@
 //! Commands that need no running node: what they print, and their exit codes.
 
 #[allow(dead_code, reason = "a part of it is for tests with a running node")]
-mod node;
-
-use node::{said, vizard};
+use crate::node::{said, vizard};
 use std::path::Path;
 
 fn run(arguments: &[&str]) -> (i32, String, String) {

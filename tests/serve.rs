@@ -1,9 +1,7 @@
 //! `vizard serve` from its first start to its stop, and everything that can keep it from starting.
 
-mod node;
-
+use crate::node::{Node, QUIET, said, vizard};
 use nix::sys::signal::Signal;
-use node::{Node, QUIET, said, vizard};
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;

@@ -1,7 +1,5 @@
 //! An independent TURN client (the `turn` crate of webrtc-rs) holds masked calls.
 
-mod loopback;
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +11,7 @@ use vizard_proto::auth::ticket::Credential;
 use vizard_proto::contract::Scope;
 use webrtc_util::Conn;
 
-use loopback::{Node, PATIENCE, Setup};
+use crate::loopback::{Node, PATIENCE, Setup};
 
 /// A party with its relayed connection.
 struct Party<C> {
@@ -118,7 +116,7 @@ async fn a_masked_call_over_ipv4() {
         .close()
         .await
         .expect("it deletes its allocation");
-    loopback::wait_until("both are gone", || node.handle.load().allocations == 0);
+    crate::loopback::wait_until("both are gone", || node.handle.load().allocations == 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -297,6 +297,7 @@ fn files_stay_short() {
     for (folder, most) in [
         ("src", 500),
         ("proto/src", 500),
+        ("testkit/src", 600),
         ("tests", 800),
         ("proto/tests", 800),
     ] {
@@ -308,6 +309,28 @@ fn files_stay_short() {
                 "{} has {lines} lines: split it",
                 file.display()
             );
+        }
+    }
+}
+
+/// Cargo does not look for tests by itself here: a file that nothing names would never run.
+#[test]
+fn every_file_of_tests_is_run() {
+    let top = root().join("..");
+    for folder in ["tests", "proto/tests"] {
+        let manifest = top.join(folder).join("../Cargo.toml");
+        let manifest = fs::read_to_string(manifest).expect("a manifest");
+        let modules = fs::read_to_string(top.join(folder).join("it.rs")).expect("its root");
+        for entry in fs::read_dir(top.join(folder)).expect("a folder").flatten() {
+            let path = entry.path();
+            let is_code = path.extension().is_some_and(|it| it == "rs");
+            if !is_code && !path.join("mod.rs").exists() {
+                continue;
+            }
+            let name = path.file_stem().and_then(|it| it.to_str()).expect("UTF-8");
+            let is_named = manifest.contains(&format!("[[test]]\nname = \"{name}\""))
+                || modules.contains(&format!("\nmod {name};"));
+            assert!(is_named, "{folder}/{name} is in no test program");
         }
     }
 }

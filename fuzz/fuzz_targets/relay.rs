@@ -1,11 +1,4 @@
 //! Arbitrary and signed packets into the gate and the relay.
 #![no_main]
 
-#[path = "../../proto/tests/kit/mod.rs"]
-mod kit;
-#[path = "../../proto/tests/stage/mod.rs"]
-mod stage;
-#[path = "../../proto/tests/targets/relay.rs"]
-mod target;
-
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| target::run(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| testkit::targets::relay::run(bytes));

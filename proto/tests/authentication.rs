@@ -1,11 +1,8 @@
 //! Who may log in, and how: RFC 8489 section 9.2.
-#![allow(missing_docs)]
-
-mod kit;
 
 use std::time::Duration;
 
-use kit::{Phone, Reaction, World, code, credential, ticket, udp};
+use testkit::{Phone, Reaction, World, code, credential, ticket, udp};
 use vizard_proto::auth::login::PASSWORD_ALGORITHMS;
 use vizard_proto::auth::ticket::{CallId, Ticket};
 use vizard_proto::auth::userhash;
@@ -34,11 +31,9 @@ fn both_algorithms_and_integrities() {
         (Some(PasswordAlgorithm::Sha256), Integrity::Sha256),
         (Some(PasswordAlgorithm::Sha256), Integrity::Sha1),
     ] {
-        let mut phone = Phone {
-            algorithm,
-            integrity,
-            ..phone()
-        };
+        let mut phone = phone();
+        phone.client.algorithm = algorithm;
+        phone.client.integrity = integrity;
         let answer = phone.ask(&mut world, Method::ALLOCATE, transport);
         assert_eq!(code(&answer), 200);
         assert_eq!(
@@ -54,16 +49,19 @@ fn userhash_works_for_calls_opened_here() {
     let mut world = World::new();
     let mut phone = phone();
     phone.knock(&mut world);
-    let hash = userhash(phone.credential.username.as_bytes(), kit::REALM.as_bytes());
+    let hash = userhash(
+        phone.client.credential.username.as_bytes(),
+        testkit::REALM.as_bytes(),
+    );
     let request = |world: &mut World| {
         let mut bytes = vec![0; 512];
         let id = world.transaction();
         let mut writer = Writer::new(&mut bytes, Class::Request, Method::ALLOCATE, id);
         transport(&mut writer);
         writer.bytes(A::USERHASH, &hash);
-        writer.bytes(A::REALM, kit::REALM.as_bytes());
-        writer.bytes(A::NONCE, &phone.nonce);
-        writer.integrity(Integrity::Sha1, phone.key().as_bytes());
+        writer.bytes(A::REALM, testkit::REALM.as_bytes());
+        writer.bytes(A::NONCE, &phone.client.nonce);
+        writer.integrity(Integrity::Sha1, phone.client.key().as_bytes());
         let len = writer.finish().expect("it fits");
         bytes.truncate(len);
         bytes
@@ -75,8 +73,8 @@ fn userhash_works_for_calls_opened_here() {
     assert_eq!(code(&answer), 401, "nobody has told the relay of it");
     world.command(Command::OpenCall {
         call: CallId([1; 16]),
-        until: kit::START + 7200,
-        usernames: vec![phone.credential.username.clone()],
+        until: testkit::START + 7200,
+        usernames: vec![phone.client.credential.username.clone()],
     });
     let packet = request(&mut world);
     let Reaction::Answer(answer) = world.send(phone.tuple, &packet) else {
@@ -138,19 +136,19 @@ fn unknown_users_and_wrong_passwords_get_the_same_answer() {
     let mut right = phone();
     right.knock(&mut world);
     let mut wrong = right.clone();
-    wrong.credential.password = "not this one".into();
+    wrong.client.credential.password = "not this one".into();
     let mut unknown = right.clone();
-    unknown.credential.username = "alice".into();
+    unknown.client.credential.username = "alice".into();
     let mut foreign = right.clone();
     let other = vizard_proto::auth::ticket::TicketKey {
         id: 1,
         secret: [8; 32],
     };
-    foreign.credential =
+    foreign.client.credential =
         vizard_proto::auth::ticket::TicketKeys::new(&other, &[]).mint(&ticket(1, 0));
     let mut expired = right.clone();
-    expired.credential = credential(&Ticket {
-        expires_at: kit::START,
+    expired.client.credential = credential(&Ticket {
+        expires_at: testkit::START,
         ..ticket(1, 0)
     });
     let id = world.transaction();
@@ -170,19 +168,19 @@ fn nonces_go_stale_and_belong_to_an_address() {
     let mut world = World::new();
     let mut a = phone();
     a.allocate(&mut world);
-    let old = a.nonce.clone();
+    let old = a.client.nonce.clone();
     world.pass(Duration::from_secs(500));
     assert_eq!(a.refresh(&mut world, 3600), 200);
-    assert_eq!(a.nonce, old);
+    assert_eq!(a.client.nonce, old);
     world.pass(Duration::from_secs(3300));
     assert_eq!(
         a.refresh(&mut world, 3600),
         200,
         "after a 438 that the client followed"
     );
-    assert_ne!(a.nonce, old);
+    assert_ne!(a.client.nonce, old);
     let mut b = Phone::new(udp("198.51.101.20:6000"), &ticket(1, 1));
-    b.nonce.clone_from(&a.nonce);
+    b.client.nonce.clone_from(&a.client.nonce);
     let id = world.transaction();
     let packet = b.request(Method::ALLOCATE, id, transport);
     let Reaction::Answer(answer) = world.send(b.tuple, &packet) else {

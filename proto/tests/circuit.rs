@@ -1,12 +1,11 @@
 //! What two parties of a call can do, and nobody else.
-#![allow(missing_docs)]
-
-mod kit;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use kit::{Phone, Reaction, World, channel_data, circuit, code, config, pair, tcp, ticket, udp};
+use testkit::{
+    Phone, Reaction, World, channel_data, circuit, code, config, pair, tcp, ticket, udp,
+};
 use vizard_proto::auth::ticket::CallId;
 use vizard_proto::contract::{Command, EndReason, Event, Scope};
 use vizard_proto::stun::{AttributeType, Class, Message, Method};
@@ -166,7 +165,7 @@ fn devices_of_one_party_do_not_meet() {
 fn revocation_cuts_at_once_and_for_good() {
     let mut world = World::new();
     let [(mut a, mask_a), (mut b, _)] = circuit(&mut world);
-    let until = kit::START + 7200;
+    let until = testkit::START + 7200;
     let revoke = |scope| Command::Revoke {
         call: CallId([1; 16]),
         scope,
@@ -307,7 +306,7 @@ fn a_channel_renews_the_permission_of_every_peer_at_its_address() {
 fn expiry_of_the_ticket_ends_the_session() {
     let mut world = World::new();
     let short = vizard_proto::auth::ticket::Ticket {
-        expires_at: kit::START + 60,
+        expires_at: testkit::START + 60,
         ..ticket(1, 0)
     };
     let mut phone = Phone::new(udp("198.51.100.10:5000"), &short);
@@ -351,7 +350,7 @@ fn a_restored_relay_goes_on() {
     let snapshot = world.server.relay.snapshot();
     let mut restored = World::with(config());
     restored.server.relay =
-        vizard_proto::Relay::restore(config(), kit::SEED, &snapshot).expect("ours");
+        vizard_proto::Relay::restore(config(), testkit::SEED, &snapshot).expect("ours");
     restored.now = world.now;
     restored.server.rebuild();
     assert_eq!(restored.forward_count(), 4);
@@ -370,7 +369,7 @@ fn a_restored_relay_goes_on() {
     assert_eq!(there, here, "the random numbers go on as well");
     assert_ne!(there, mask_a);
     for broken in [&snapshot[..snapshot.len() / 2], b"", b"\x02\x00"] {
-        assert!(vizard_proto::Relay::restore(config(), kit::SEED, broken).is_err());
+        assert!(vizard_proto::Relay::restore(config(), testkit::SEED, broken).is_err());
     }
 }
 
@@ -383,7 +382,7 @@ fn a_stream_is_cut_off_when_its_call_ends_and_not_when_its_client_leaves() {
     b.allocate(&mut world);
     assert_eq!(b.refresh(&mut world, 0), 200);
     assert_eq!(world.cut_off, []);
-    let (call, scope, until) = (CallId([1; 16]), Scope::Call, kit::START + 7200);
+    let (call, scope, until) = (CallId([1; 16]), Scope::Call, testkit::START + 7200);
     world.command(Command::Revoke { call, scope, until });
     assert_eq!(world.cut_off, [a.tuple]);
 }
@@ -437,14 +436,14 @@ fn what_was_permitted_before_the_peer_came_holds_when_it_does() {
 fn tickets_follow_the_wall_clock_when_it_is_set() {
     let mut world = World::new();
     let [(mut a, mask_a), (b, _)] = circuit(&mut world);
-    world.command(Command::SetClock(WallClock::new(kit::START - 86_400)));
+    world.command(Command::SetClock(WallClock::new(testkit::START - 86_400)));
     world.pass(Duration::from_secs(1));
     assert_eq!(
         a.refresh(&mut world, 3600),
         200,
         "its nonce is from the future"
     );
-    world.command(Command::SetClock(WallClock::new(kit::START + 7200)));
+    world.command(Command::SetClock(WallClock::new(testkit::START + 7200)));
     world.pass(Duration::ZERO);
     assert_eq!(world.server.relay.allocation_count(), 0);
     assert_eq!(

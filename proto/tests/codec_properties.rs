@@ -1,8 +1,6 @@
 //! What holds for every message and for every heap of bytes.
 
-mod messages;
-
-use messages::{KEY, Recipe, Step, damaged, disordered, sound};
+use super::messages::{KEY, Recipe, Step, damaged, disordered, sound};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;

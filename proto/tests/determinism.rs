@@ -1,39 +1,35 @@
 //! The same inputs give the same outputs, bit for bit: what is sent, what the hands and the
 //! control side are told, in which order, when the relay wants to be woken, and what a snapshot
 //! holds after every step.
-#![allow(missing_docs)]
-
-mod kit;
-mod stage;
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
 
 use proptest::prelude::*;
-use stage::{House, Reaction, Script, Server, Twist, house, play, two_places};
+use testkit::stage::{Reaction, Script, Server, Subject, Twist, play, subject, two_places};
 use vizard_proto::address::Client;
 use vizard_proto::contract::Output;
 use vizard_proto::time::Timestamp;
 
-/// Writes down everything that the house does.
+/// Writes down everything that the server does.
 struct Scribe<'t> {
-    house: House,
+    server: Server,
     transcript: &'t RefCell<String>,
 }
 
-impl Server for Scribe<'_> {
+impl Subject for Scribe<'_> {
     fn packet(&mut self, now: Timestamp, from: Client, bytes: &[u8]) -> Reaction {
-        let reaction = self.house.packet(now, from, bytes);
+        let reaction = self.server.packet(now, from, bytes);
         writeln!(self.transcript.borrow_mut(), "{reaction:?}").expect("a string");
         reaction
     }
 
-    fn house(&mut self) -> &mut House {
-        &mut self.house
+    fn server(&mut self) -> &mut Server {
+        &mut self.server
     }
 
     fn after_step(&mut self, outputs: &[Output]) {
-        let relay = &self.house.relay;
+        let relay = &self.server.relay;
         let mut transcript = self.transcript.borrow_mut();
         writeln!(transcript, "{outputs:?} {:?}", relay.poll_timeout()).expect("a string");
         for worker in [0, 1] {
@@ -46,11 +42,11 @@ impl Server for Scribe<'_> {
 }
 
 fn transcript(script: &Script, places: u64) -> String {
-    let config = house::config(script.house);
+    let config = subject::config(script.rules);
     let places = two_places(places, script, &config);
     let transcript = RefCell::default();
     let scribe = Scribe {
-        house: House::new(config, house::WORKERS),
+        server: Server::new(config, subject::WORKERS),
         transcript: &transcript,
     };
     play(

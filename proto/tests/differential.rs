@@ -7,9 +7,7 @@
     reason = "each case of a difference has a reason of its own"
 )]
 
-mod messages;
-
-use messages::{KEY, Recipe, damaged, disordered, sound};
+use super::messages::{KEY, Recipe, damaged, disordered, sound};
 use proptest::prelude::*;
 use std::net::SocketAddr;
 use stun_rs::attributes::stun as rs;
@@ -428,11 +426,11 @@ proptest! {
 
     #[test]
     fn what_we_write_passes_their_checks(recipe in sound()) {
-        let protected = recipe.steps.iter().any(|step| matches!(step, messages::Step::Integrity(_)));
+        let protected = recipe.steps.iter().any(|step| matches!(step, super::messages::Step::Integrity(_)));
         let bytes = recipe.bytes();
         let theirs = StunTypes::from_bytes(&bytes).unwrap();
         prop_assert_eq!(theirs.validate_integrity(&short_term()).is_ok(), protected);
-        let only_last = |step: &messages::Step| !matches!(step, messages::Step::Attribute(..));
+        let only_last = |step: &super::messages::Step| !matches!(step, super::messages::Step::Attribute(..));
         let steps = recipe.steps.into_iter().filter(only_last).collect();
         let last = Recipe { steps, ..recipe }.bytes();
         prop_assert!(stun_rs_validates(&last));

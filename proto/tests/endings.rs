@@ -1,11 +1,8 @@
 //! What has ended stays ended, whatever the clock shows.
-#![allow(missing_docs)]
-
-mod kit;
 
 use std::time::Duration;
 
-use kit::{Phone, START, World, config, ticket, udp};
+use testkit::{Phone, START, World, config, ticket, udp};
 use vizard_proto::Relay;
 use vizard_proto::auth::ticket::{CallId, Ticket};
 use vizard_proto::contract::{Command, EndReason, Event, Scope};
@@ -126,7 +123,7 @@ fn what_was_forgotten_is_refused_by_the_floor() {
     };
     judge(&mut world);
     let mut heir = World::new();
-    heir.server.relay = Relay::restore(config(), kit::SEED, &snapshot).expect("ours");
+    heir.server.relay = Relay::restore(config(), testkit::SEED, &snapshot).expect("ours");
     judge(&mut heir);
 }
 

@@ -1,42 +1,30 @@
 //! The fuzz targets without a fuzzer: what they have learned (the corpora in `fuzz/corpus`),
 //! and each of it damaged in a few ways. `fuzz/run.sh` looks further.
-#![allow(missing_docs)]
-
-mod kit;
-mod stage;
-
-#[path = "targets/frames.rs"]
-mod frames;
-#[path = "targets/message.rs"]
-mod message;
-#[path = "targets/noninterference.rs"]
-mod noninterference;
-#[path = "targets/relay.rs"]
-mod relay;
 
 use std::fs;
 use std::path::Path;
 
-use stage::places::Dice;
+use testkit::stage::places::Dice;
+use testkit::targets;
 
 #[test]
 fn message() {
-    smoke("message", 200, message::run);
+    smoke("message", 200, targets::message::run);
 }
 
 #[test]
 fn frames() {
-    smoke("frames", 200, frames::run);
+    smoke("frames", 200, targets::frames::run);
 }
 
 #[test]
 fn relay() {
-    smoke("relay", 5, relay::run);
+    smoke("relay", 5, targets::relay::run);
 }
 
 #[test]
 fn noninterference() {
-    smoke("noninterference", 3, noninterference::run);
+    smoke("noninterference", 3, targets::noninterference::run);
 }
 
 /// Each input of the corpus as it is, and so many damaged copies.

@@ -1,11 +1,8 @@
 //! What somebody with a ticket of another call can reach: nobody.
-#![allow(missing_docs)]
-
-mod kit;
 
 use std::net::{IpAddr, SocketAddr};
 
-use kit::{Phone, Reaction, World, circuit, ticket, udp};
+use testkit::{Phone, Reaction, World, circuit, ticket, udp};
 use vizard_proto::usage::DropReason;
 
 /// Loopback, private, link-local, metadata, multicast, broadcast, reserved, mapped and embedded
@@ -128,12 +125,12 @@ fn a_packet_from_beside_a_party_reaches_nobody() {
     {
         let mut beside = a.tuple;
         beside.remote.set_port(port);
-        let reaction = world.send(beside, &kit::channel_data(0x4001, b"x"));
+        let reaction = world.send(beside, &testkit::channel_data(0x4001, b"x"));
         assert_eq!(reaction, Reaction::Dropped(DropReason::NoAllocation));
     }
     let mut elsewhere = a.tuple;
     elsewhere.local.set_ip(IpAddr::from([203, 0, 113, 2]));
-    let reaction = world.send(elsewhere, &kit::channel_data(0x4001, b"x"));
+    let reaction = world.send(elsewhere, &testkit::channel_data(0x4001, b"x"));
     assert_eq!(
         reaction,
         Reaction::Dropped(DropReason::NoAllocation),

@@ -1,12 +1,9 @@
 //! What media passes, and what it is charged: sizes, rates, the forms, and who asks the relay.
-#![allow(missing_docs)]
-
-mod kit;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use kit::{Phone, Reaction, World, channel_data, config, pair, tcp, ticket, udp};
+use testkit::{Phone, Reaction, World, channel_data, config, pair, tcp, ticket, udp};
 use vizard_proto::address::{Client, FiveTuple};
 use vizard_proto::auth::login::PASSWORD_ALGORITHMS;
 use vizard_proto::auth::ticket::Ticket;
@@ -162,7 +159,7 @@ fn strangers_do_not_reach_the_relay() {
     let settings = config();
     let mut world = World::with(settings.clone());
     let [(a, _), (_, mask_b)] = pair(&mut world);
-    let mut worker = Worker::new(&settings, 1, kit::SEED);
+    let mut worker = Worker::new(&settings, 1, testkit::SEED);
     let mut asks = |packet: &[u8], tuple: FiveTuple| {
         let (from, mut out) = (Client { tuple, worker: 0 }, [0; 1024]);
         let step = worker.handle(world.now, from, packet, &mut out);
@@ -180,8 +177,8 @@ fn strangers_do_not_reach_the_relay() {
     let len = writer.finish().expect("it fits");
     // Its nonce is fresh, its ticket is none of ours.
     let mut forger = Phone::new(udp("203.0.113.99:1"), &ticket(1, 0));
-    forger.nonce.clone_from(&a.nonce);
-    forger.credential.password.push('x');
+    forger.client.nonce.clone_from(&a.client.nonce);
+    forger.client.credential.password.push('x');
     let mut asked = 0;
     for port in 1..=10_000 {
         let tuple = udp(&format!("203.0.113.9:{port}"));
@@ -211,13 +208,13 @@ fn a_userhash_over_tcp_is_a_question_that_has_a_bound() {
     let mut writer = Writer::new(&mut bytes, Class::Request, Method::ALLOCATE, id);
     writer.bytes(A::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
     writer.bytes(A::USERHASH, &[9; 32]);
-    writer.bytes(A::REALM, kit::REALM.as_bytes());
-    writer.bytes(A::NONCE, &stranger.nonce);
+    writer.bytes(A::REALM, testkit::REALM.as_bytes());
+    writer.bytes(A::NONCE, &stranger.client.nonce);
     writer.bytes(A::PASSWORD_ALGORITHMS, &PASSWORD_ALGORITHMS);
     writer.bytes(A::PASSWORD_ALGORITHM, &PasswordAlgorithm::Sha256.to_bytes());
     writer.integrity(Integrity::Sha256, b"a guess");
     let len = writer.finish().expect("it fits");
-    let mut worker = Worker::new(&settings, 1, kit::SEED);
+    let mut worker = Worker::new(&settings, 1, testkit::SEED);
     let (tuple, mut out) = (stranger.tuple, [0; 1024]);
     let from = Client { tuple, worker: 0 };
     let asked = (0..10_000).filter(|_| {

@@ -1,12 +1,9 @@
 //! Clients whose network changes in the middle of a call: RFC 8016, and without it.
-#![allow(missing_docs)]
-
-mod kit;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use kit::{Phone, Reaction, World, channel_data, code, config, pair, tcp, ticket, udp};
+use testkit::{Phone, Reaction, World, channel_data, code, config, pair, tcp, ticket, udp};
 use vizard_proto::Relay;
 use vizard_proto::address::FiveTuple;
 use vizard_proto::auth::ticket::{CallId, Ticket};
@@ -86,7 +83,7 @@ fn a_client_moves_and_the_other_party_sees_nothing_of_it() {
         assert_eq!(world.server.relay.allocation_count(), 2);
         assert_eq!(world.events.len(), events, "no one is told");
         a.tuple = udp("198.51.109.1:1");
-        a.nonce.clear();
+        a.client.nonce.clear();
         assert_eq!(code(&refresh(&mut world, &mut a, &first)), 405, "used");
         assert_eq!(code(&refresh(&mut world, &mut a, &second)), 200);
         assert_eq!(a.permit(&mut world, mask_b), 200);
@@ -100,7 +97,7 @@ fn a_lost_answer_is_given_again() {
     let mut world = World::new();
     let [(mut a, _, first), _] = roamer(&mut world, udp("198.51.100.10:5000"));
     a.tuple = udp("198.51.107.1:5000");
-    a.nonce.clear();
+    a.client.nonce.clear();
     a.knock(&mut world);
     let request = |a: &Phone, number: u8| {
         a.request(Method::REFRESH, TransactionId([number; 12]), |writer| {
@@ -164,10 +161,10 @@ fn a_ticket_is_its_owners_and_good_once() {
         writer.bytes(A::MOBILITY_TICKET, &[1]);
     });
     assert_eq!(full, 400);
-    let (call, scope, until) = (CallId([1; 16]), Scope::Party(1), kit::START + 7200);
+    let (call, scope, until) = (CallId([1; 16]), Scope::Party(1), testkit::START + 7200);
     world.command(Command::Revoke { call, scope, until });
     b.tuple = udp("198.51.107.3:5000");
-    b.nonce.clear();
+    b.client.nonce.clear();
     assert_eq!(code(&refresh(&mut world, &mut b, &ticket_b)), 401);
 }
 
@@ -188,10 +185,10 @@ fn a_restored_relay_knows_the_tickets() {
     let mut world = World::new();
     let [(mut a, mask_a, first), _] = roamer(&mut world, udp("198.51.100.10:5000"));
     world.server.relay =
-        Relay::restore(config(), kit::SEED, &world.server.relay.snapshot()).expect("ours");
+        Relay::restore(config(), testkit::SEED, &world.server.relay.snapshot()).expect("ours");
     a.tuple = udp("198.51.107.1:5000");
     assert_eq!(code(&refresh(&mut world, &mut a, &first)), 200);
-    a.nonce.clear();
+    a.client.nonce.clear();
     assert_eq!(a.refresh(&mut world, 600), 200);
     assert_eq!(a.permit(&mut world, mask_a), 200);
 }

@@ -4,8 +4,6 @@
     reason = "an allocator that counts is an `unsafe` trait's implementation"
 )]
 
-mod kit;
-
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
@@ -159,13 +157,13 @@ fn no_form_of_media_takes_memory() {
         ["[2001:db8:5::1]:5000", "[2001:db8:6::1]:6000"],
     ] {
         for back in [None, Some(0x4002)] {
-            let mut world = kit::World::new();
+            let mut world = testkit::World::new();
             let limited = Ticket {
                 kbps: 1_000_000,
-                ..kit::ticket(1, 0)
+                ..testkit::ticket(1, 0)
             };
-            let mut a = kit::Phone::new(kit::udp(from), &limited);
-            let mut b = kit::Phone::new(kit::udp(to), &kit::ticket(1, 1));
+            let mut a = testkit::Phone::new(testkit::udp(from), &limited);
+            let mut b = testkit::Phone::new(testkit::udp(to), &testkit::ticket(1, 1));
             let (mask_a, mask_b) = (a.allocate(&mut world), b.allocate(&mut world));
             assert_eq!(a.bind(&mut world, 0x4001, mask_b), 200);
             let done = match back {
@@ -173,7 +171,7 @@ fn no_form_of_media_takes_memory() {
                 None => b.permit(&mut world, mask_a),
             };
             assert_eq!(done, 200);
-            for packet in [kit::channel_data(0x4001, &[9; 172]), send_to(mask_b)] {
+            for packet in [testkit::channel_data(0x4001, &[9; 172]), send_to(mask_b)] {
                 assert_eq!(
                     carry(&mut world, a.tuple, &packet),
                     0,
@@ -185,11 +183,11 @@ fn no_form_of_media_takes_memory() {
 }
 
 /// How much memory a packet takes on either way.
-fn carry(world: &mut kit::World, tuple: FiveTuple, packet: &[u8]) -> usize {
+fn carry(world: &mut testkit::World, tuple: FiveTuple, packet: &[u8]) -> usize {
     let client = Client { tuple, worker: 0 };
-    let kit::Server { relay, workers, .. } = &mut world.server;
+    let testkit::Server { relay, workers, .. } = &mut world.server;
     let worker = &mut workers[0];
-    let mut blind = Worker::new(&kit::config(), 1, kit::SEED);
+    let mut blind = Worker::new(&testkit::config(), 1, testkit::SEED);
     let mut out = [0; 1024];
     let now = world.now;
     allocations(|| {

@@ -6,7 +6,7 @@
 //! are byte for byte the same. So is everything that the control side is told, and everything sent
 //! to B itself but B's own address and nonce.
 //!
-//! Two more contrasts are played: B's lines of UDP are of TCP and the other way round, and what
+//! Two more contrasts are played: B's connections over UDP are over TCP and the other way round, and what
 //! comes out is the same; and B is not there at all, and every answer to anybody else has the same
 //! code. (Mask addresses differ then, since B takes none; and B's silence is heard.)
 //!
@@ -27,12 +27,8 @@
 //!   signature (RFC 8656 section 21.1), so whoever can forge source addresses can send in B's name
 //!   after guessing B's address and port, and would see the packet arrive.
 //! - Time is the schedule's: how long the real network or processor takes is not in it.
-#![allow(missing_docs)]
 
-mod kit;
-#[path = "noninterference/leaks.rs"]
 mod leaks;
-mod stage;
 
 use std::cell::RefCell;
 use std::thread;
@@ -40,8 +36,8 @@ use std::thread;
 use leaks::{Leak, Leaky};
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, RngAlgorithm, TestError, TestRng, TestRunner};
-use stage::record::Reached;
-use stage::{Contrast, House, Record, Script, Server, contrast};
+use testkit::stage::record::Reached;
+use testkit::stage::{Contrast, Record, Script, Server, Subject, contrast};
 
 /// What one case is made of: the script's settings, B's places, and the steps.
 type Case = (u64, u64, Vec<u64>);
@@ -101,8 +97,8 @@ fn prove(contrast: Contrast, part: u64, judge: Judge) -> Option<Reached> {
             let cases = schedules.div_ceil(workers);
             let shorten = 5_000;
             thread::spawn(move || {
-                search(contrast, [seed + worker, cases, shorten], judge, |house| {
-                    house
+                search(contrast, [seed + worker, cases, shorten], judge, |server| {
+                    server
                 })
             })
         })
@@ -122,8 +118,8 @@ fn prove(contrast: Contrast, part: u64, judge: Judge) -> Option<Reached> {
 fn every_leak_is_found() {
     for leak in Leak::ALL {
         let (contrast, judge) = leak.shows_in();
-        let found = search(contrast, [1, 400, 0], judge, |house| {
-            Leaky::new(house, leak)
+        let found = search(contrast, [1, 400, 0], judge, |server| {
+            Leaky::new(server, leak)
         });
         let found = found.err().unwrap_or_default();
         assert!(found.contains("B's address showed"), "{leak:?}: {found}");
@@ -132,11 +128,11 @@ fn every_leak_is_found() {
 
 /// Looks for a schedule that tells two runs apart: with this seed, this many cases, and this many
 /// tries to shorten what it finds.
-fn search<S: Server>(
+fn search<S: Subject>(
     contrast: Contrast,
     [seed, cases, shorten]: [u64; 3],
     judge: Judge,
-    server: impl Fn(House) -> S,
+    server: impl Fn(Server) -> S,
 ) -> Result<Reached, String> {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_be_bytes());
@@ -167,11 +163,11 @@ fn search<S: Server>(
 }
 
 /// Plays the case twice.
-fn compare<S: Server>(
+fn compare<S: Subject>(
     kind: Contrast,
     case: &Case,
     judge: Judge,
-    server: impl Fn(House) -> S,
+    server: impl Fn(Server) -> S,
 ) -> Result<Reached, String> {
     let (head, places, steps) = case;
     let script = Script::read(*head, steps);

@@ -1,11 +1,8 @@
 //! How much a ticket, an allocation and a node may have, and what gives way at the limit.
-#![allow(missing_docs)]
-
-mod kit;
 
 use std::time::Duration;
 
-use kit::{Phone, World, config, tcp, ticket, udp};
+use testkit::{Phone, World, config, tcp, ticket, udp};
 use vizard_proto::auth::ticket::{CallId, Ticket};
 use vizard_proto::contract::{Command, CommandError, EndReason, Event};
 use vizard_proto::stun::{AttributeType as A, Method, Writer};
@@ -42,7 +39,7 @@ fn quotas() {
     assert_eq!(fourth.bind(&mut world, 0x4001, mask2), 508);
     let open = |call: u8| Command::OpenCall {
         call: CallId([call; 16]),
-        until: kit::START + 60,
+        until: testkit::START + 60,
         usernames: vec![],
     };
     let mut other = World::with({
@@ -128,14 +125,14 @@ fn the_quota_grows_with_the_devices_of_the_call() {
                     device: device % 2,
                     ..ticket(1, device / 2)
                 };
-                kit::credential(&ticket).username
+                testkit::credential(&ticket).username
             })
             .collect()
     };
     let open = |world: &mut World, devices| {
         world.command(Command::OpenCall {
             call: CallId([1; 16]),
-            until: kit::START + 7200,
+            until: testkit::START + 7200,
             usernames: usernames(devices),
         });
     };

@@ -1,12 +1,9 @@
 //! Calls that go on for longer than their first tickets.
-#![allow(missing_docs)]
-
-mod kit;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use kit::{Phone, Reaction, START, World, circuit, credential, ticket, udp};
+use testkit::{Phone, Reaction, START, World, circuit, credential, ticket, udp};
 use vizard_proto::Relay;
 use vizard_proto::auth::ticket::{CallId, Ticket};
 use vizard_proto::contract::{Command, Scope};
@@ -133,7 +130,7 @@ fn a_renewal_survives_a_set_clock_and_a_snapshot() {
     world.command(Command::SetClock(WallClock::new(START + 5)));
     let snapshot = world.server.relay.snapshot();
     let config = world.server.config.clone();
-    world.server.relay = Relay::restore(config, kit::SEED, &snapshot).expect("ours");
+    world.server.relay = Relay::restore(config, testkit::SEED, &snapshot).expect("ours");
     world.server.rebuild();
     assert_eq!(talk(&mut world, &mut phones, &masks, 180), 180);
 }

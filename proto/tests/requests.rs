@@ -1,11 +1,8 @@
 //! What RFC 8489 and RFC 8656 say about requests that are not as they should be.
-#![allow(missing_docs)]
-
-mod kit;
 
 use std::time::Duration;
 
-use kit::{Phone, Reaction, World, config, pair, tcp, ticket, udp};
+use testkit::{Phone, Reaction, World, config, pair, tcp, ticket, udp};
 use vizard_proto::auth::ticket::Ticket;
 use vizard_proto::stun::{AttributeType as A, Class, Message, Method, Writer};
 use vizard_proto::usage::DropReason;
@@ -363,7 +360,7 @@ fn a_rate_limit_holds_on_both_ways() {
         let (mask_a, mask_b) = (a.allocate(&mut world), b.allocate(&mut world));
         assert_eq!(a.bind(&mut world, 0x4001, mask_b), 200);
         assert_eq!(b.bind(&mut world, 0x4002, mask_a), 200);
-        let packet = kit::channel_data(0x4001, &[0; 1000]);
+        let packet = testkit::channel_data(0x4001, &[0; 1000]);
         let mut passed = 0;
         for _ in 0..1000 {
             world.pass(Duration::from_millis(10));

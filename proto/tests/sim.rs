@@ -2,33 +2,23 @@
 //! that says what must come of every packet: loss, reordering, duplicates, NAT rebinding, clients
 //! that sleep, leave and crash, revocation and expiry at any moment, several parties and devices,
 //! UDP and TCP, and a relay that is replaced by another process in between.
-#![allow(missing_docs)]
 
-mod kit;
-mod stage;
-
-#[path = "sim/agent.rs"]
 mod agent;
-#[path = "sim/model.rs"]
+mod checker;
 mod model;
-#[path = "sim/plan.rs"]
+mod network;
 mod plan;
-#[path = "sim/post.rs"]
-mod post;
-#[path = "sim/referee.rs"]
-mod referee;
-#[path = "sim/town.rs"]
-mod town;
+mod run;
 
 use plan::Plan;
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, RngAlgorithm, TestError, TestRng, TestRunner};
-use stage::record::Reached;
+use testkit::stage::record::Reached;
 
 #[test]
 fn the_relay_does_what_the_model_says() {
     let mut reached = Reached::default();
-    simulate(150, |plan| reached.add(&town::play(plan, true).1));
+    simulate(150, |plan| reached.add(&run::play(plan, true).1));
     println!("{reached}");
     for (what, code) in REACHED {
         assert!(
@@ -71,7 +61,7 @@ const REACHED: [(&str, u16); 26] = [
 #[test]
 fn clients_do_not_notice_a_restart() {
     simulate(30, |plan| {
-        let [with, without] = [true, false].map(|restarts| town::play(plan, restarts).0);
+        let [with, without] = [true, false].map(|restarts| run::play(plan, restarts).0);
         assert!(with == without);
     });
 }

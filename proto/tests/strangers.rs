@@ -1,13 +1,10 @@
 //! What somebody without a ticket can make the relay do: little, and nothing that is kept.
-#![allow(missing_docs)]
-
-mod kit;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use kit::{Phone, Reaction, World, config, pair, ticket, udp};
 use proptest::prelude::*;
+use testkit::{Phone, Reaction, World, config, pair, ticket, udp};
 use vizard_proto::address::{Client, FiveTuple};
 use vizard_proto::stun::{AttributeType as A, Class, Integrity, Message, Method, Writer};
 use vizard_proto::usage::DropReason;
@@ -42,7 +39,7 @@ fn every_answer_to_a_stranger_fits_the_budget() {
     let mut world = long_realm();
     let phone = Phone::new(udp("[2001:db8:77::1]:5000"), &ticket(1, 0));
     let mut stale = phone.clone();
-    stale.nonce = b"obMatJos2wAAAabcdefghijklmno".to_vec();
+    stale.client.nonce = b"obMatJos2wAAAabcdefghijklmno".to_vec();
     let mut packets = Vec::new();
     for method in methods() {
         packets.push(request(method, |_| {}));
@@ -67,7 +64,7 @@ fn every_answer_to_a_stranger_fits_the_budget() {
     let mut known = phone.clone();
     known.knock(&mut world);
     for password in ["wrong", "right"] {
-        known.credential.password = password.into();
+        known.client.credential.password = password.into();
         for method in methods() {
             let id = world.transaction();
             packets.push(known.request(method, id, |_| {}));
@@ -83,7 +80,7 @@ fn every_answer_to_a_stranger_fits_the_budget() {
             );
             let message = Message::parse(&answer).expect("an answer");
             assert!(!message.has(A::SOFTWARE));
-            *codes.entry(kit::code(&answer)).or_default() += 1;
+            *codes.entry(testkit::code(&answer)).or_default() += 1;
         }
     }
     for code in [200, 400, 401, 420, 438] {
@@ -173,10 +170,10 @@ fn a_fingerprint_is_not_echoed_to_strangers() {
     let plain = phone.request(Method::REFRESH, refresh, |_| {});
     assert!(!has_fingerprint(world.send(phone.tuple, &plain)).0);
     let mut wrong = phone.clone();
-    for password in [phone.credential.password.clone(), "wrong".into()] {
-        wrong.credential.password.clone_from(&password);
+    for password in [phone.client.credential.password.clone(), "wrong".into()] {
+        wrong.client.credential.password.clone_from(&password);
         let signed = wrong.request_with_fingerprint(Method::REFRESH, refresh);
-        let known = password == phone.credential.password;
+        let known = password == phone.client.credential.password;
         let (echoed, len) = has_fingerprint(world.send(phone.tuple, &signed));
         assert_eq!(echoed, known);
         assert!(known || len <= MOST);
@@ -194,11 +191,11 @@ fn a_captured_allocate_is_of_no_use_elsewhere() {
         writer.bytes(A::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
     });
     let beside = (5001..5064).map(|port| udp(&format!("198.51.100.10:{port}")));
-    for from in beside.chain([kit::tcp("198.51.100.10:5000")]) {
+    for from in beside.chain([testkit::tcp("198.51.100.10:5000")]) {
         let Reaction::Answer(answer) = world.send(from, &captured) else {
             panic!("no answer");
         };
-        assert_eq!(kit::code(&answer), 438);
+        assert_eq!(testkit::code(&answer), 438);
     }
     assert_eq!(world.server.relay.allocation_count(), 0);
     assert!(matches!(
@@ -239,7 +236,7 @@ fn connections_and_holders_of_a_nonce_have_no_budget_to_lose() {
     let [(mut a, _), _] = pair(&mut world);
     let knock = request(Method::ALLOCATE, |_| {});
     while matches!(world.send(a.tuple, &knock), Reaction::Answer(_)) {}
-    let over_tcp = kit::tcp("198.51.100.10:5000");
+    let over_tcp = testkit::tcp("198.51.100.10:5000");
     assert!(matches!(world.send(over_tcp, &knock), Reaction::Answer(_)));
     assert_eq!(a.refresh(&mut world, 3600), 200);
     world.pass(Duration::from_secs(3590));
@@ -285,11 +282,11 @@ fn responses_and_foreign_indications_get_silence() {
 #[test]
 fn a_hundred_thousand_sources_leave_nothing_behind() {
     let mut world = World::new();
-    let mut worker = Worker::new(&config(), 1, kit::SEED);
+    let mut worker = Worker::new(&config(), 1, testkit::SEED);
     let knock = request(Method::ALLOCATE, |_| {});
     let binding = request(Method::BINDING, |_| {});
     let mut phone = Phone::new(udp("198.51.100.1:1"), &ticket(1, 0));
-    phone.nonce = vec![b'x'; 28];
+    phone.client.nonce = vec![b'x'; 28];
     let id = world.transaction();
     let forged = phone.request(Method::ALLOCATE, id, |_| {});
     let before = world.server.relay.snapshot();
@@ -361,7 +358,7 @@ fn good_packets() -> Vec<Vec<u8>> {
         a.request(Method::CREATE_PERMISSION, id, peer),
         a.request(Method::CHANNEL_BIND, id, peer),
         send,
-        kit::channel_data(0x4001, b"hello"),
+        testkit::channel_data(0x4001, b"hello"),
         request(Method::BINDING, |_| {}),
     ]
 }

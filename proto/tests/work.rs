@@ -1,12 +1,9 @@
 //! How much one input can make the relay do at once: counted, not timed.
-#![allow(missing_docs)]
-
-mod kit;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use kit::{Phone, START, World, ticket, udp};
+use testkit::{Phone, START, World, ticket, udp};
 use vizard_proto::Relay;
 use vizard_proto::auth::ticket::CallId;
 use vizard_proto::contract::{Command, Output, Scope};
@@ -102,7 +99,11 @@ fn a_revoked_call_is_ended_bit_by_bit() {
         assert_eq!(due(&world.server.relay), bit_by_bit, "the rest at once");
         let most = count(&mut world);
         assert!(most <= MOST, "{most} outputs of the command");
-        let restored = Relay::restore(kit::config(), kit::SEED, &world.server.relay.snapshot());
+        let restored = Relay::restore(
+            testkit::config(),
+            testkit::SEED,
+            &world.server.relay.snapshot(),
+        );
         let restored = restored.expect("ours");
         assert_eq!(due(&restored), bit_by_bit, "whoever does it");
         let (most, _) = drain(&mut world);

@@ -10,7 +10,7 @@ use vizard_proto::contract::{EndReason, Event, Scope};
 use vizard_proto::id::AllocationId;
 use vizard_proto::usage::Usage;
 
-use crate::harness::{NOW, Node, Told, call_id, live, path, username};
+use super::harness::{NOW, Node, Told, call_id, live, path, username};
 
 fn body(reveal: &str) -> Value {
     json!({"caller": "alice", "parties": [
@@ -23,7 +23,7 @@ async fn answer(
     call: &Value,
     party: &str,
     device: Option<&str>,
-) -> crate::harness::Answer {
+) -> super::harness::Answer {
     let body = match device {
         Some(device) => json!({"party": party, "device": device}),
         None => json!({"party": party}),

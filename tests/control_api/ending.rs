@@ -10,7 +10,7 @@ use vizard::control::api::{CHANGING, READING};
 use vizard_proto::auth::ticket::CallId;
 use vizard_proto::contract::Scope;
 
-use crate::harness::{Answer, KEY, Node, Told, call_id, path};
+use super::harness::{Answer, KEY, Node, Told, call_id, path};
 
 fn body() -> Value {
     json!({"caller": "a", "parties": [{"id": "a"}, {"id": "b"}]})

@@ -4,7 +4,7 @@ use reqwest::{Method, header};
 use serde_json::{Value, json};
 use vizard::control::api::BODY_LIMIT;
 
-use crate::harness::{Answer, CALLS_KEY, KEY, Node, READ_KEY, path};
+use super::harness::{Answer, CALLS_KEY, KEY, Node, READ_KEY, path};
 
 fn body() -> Value {
     json!({"parties": [{"id": "a"}, {"id": "b"}]})

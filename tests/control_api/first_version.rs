@@ -8,7 +8,7 @@ use vizard::control::policy::Policy;
 use vizard::control::store::{Embedded, Found, Past, Store};
 use vizard_proto::contract::Scope;
 
-use crate::harness::{Node, Told, call_id, path};
+use super::harness::{Node, Told, call_id, path};
 
 fn copied(to: &Path) -> PathBuf {
     let file = to.join("calls.redb");

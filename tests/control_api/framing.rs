@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{KEY, Node, READ_KEY};
+use super::harness::{KEY, Node, READ_KEY};
 
 /// Sends `request` as it is; everything that comes back until the connection closes.
 async fn raw(node: &Node, request: impl Into<Vec<u8>>) -> String {

@@ -11,7 +11,7 @@ use vizard::control::registry::SETTLING;
 use vizard::control::store::{Embedded, REMEMBERED_AFTER_EXPIRY};
 use vizard_proto::contract::Scope;
 
-use crate::harness::{Answer, Disk, KEY, NOW, Node, Told, call_id, path, username};
+use super::harness::{Answer, Disk, KEY, NOW, Node, Told, call_id, path, username};
 
 fn body() -> Value {
     json!({"caller": "a", "parties": [
@@ -383,10 +383,10 @@ async fn an_address_in_use_is_an_error_that_says_so() {
     let settings = ControlSettings {
         listen: Address::Tcp(taken.local_addr().unwrap()),
         node: "node-1".into(),
-        live: crate::harness::live(Policy::default()),
+        live: super::harness::live(Policy::default()),
         clock: vizard::control::Clock::system(),
     };
-    let relay = Arc::new(crate::harness::FakeRelay::default());
+    let relay = Arc::new(super::harness::FakeRelay::default());
     let store = Arc::new(Embedded::in_memory().unwrap());
     let error = serve(settings, relay, store, reports, metrics)
         .await

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::json;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::harness::{Answer, Node, path, relay_server};
+use super::harness::{Answer, Node, path, relay_server};
 
 /// Everything that was logged.
 #[derive(Clone, Default)]
@@ -81,7 +81,7 @@ async fn a_call_is_logged_without_its_parties() {
         word(alice, "credential"),
         word(again, "username"),
         word(again, "credential"),
-        crate::harness::KEY.to_owned(),
+        super::harness::KEY.to_owned(),
     ] {
         assert!(!text.contains(&secret), "{secret} in the log");
     }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Node, path};
+use super::harness::{Node, path};
 
 /// `Zoë` in two code points for the last letter, and in one.
 const APART: &str = "Zoe\u{308}";

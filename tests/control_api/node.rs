@@ -3,7 +3,7 @@
 use serde_json::json;
 use vizard::control::offers::{Offer, Reach};
 
-use crate::harness::{Node, READ_KEY};
+use super::harness::{Node, READ_KEY};
 
 #[tokio::test]
 async fn it_says_which_urls_clients_get_and_who_can_reach_them() {
@@ -43,7 +43,7 @@ async fn a_drained_node_takes_no_new_calls_and_keeps_those_it_has() {
     let body = json!({"parties": [{"id": "a"}, {"id": "b"}], "caller": "a"});
     let call = node.open(&body).await;
     let reader = node.request(reqwest::Method::POST, "/v1/node/drain");
-    let answer = crate::harness::Answer::of(reader.bearer_auth(READ_KEY)).await;
+    let answer = super::harness::Answer::of(reader.bearer_auth(READ_KEY)).await;
     answer.problem(403, "missing-scope");
     let drained = node.post("/v1/node/drain", &json!({})).await.expect(200);
     assert_eq!(drained["draining"], json!(true));
@@ -51,7 +51,7 @@ async fn a_drained_node_takes_no_new_calls_and_keeps_those_it_has() {
     node.post("/v1/calls", &body)
         .await
         .problem(503, "cannot-mask");
-    let path = crate::harness::path(&call);
+    let path = super::harness::path(&call);
     assert_eq!(node.get(&path).await.expect(200)["phase"], "ringing");
     let renewed = node.post(&format!("{path}/renew"), &json!({})).await;
     assert_eq!(renewed.expect(200)["phase"], "ringing");

@@ -5,7 +5,7 @@ use vizard::control::policy::{Policy, Reveal, Ringing};
 use vizard::control::switchboard::Live;
 use vizard_proto::auth::ticket::Ticket;
 
-use crate::harness::{NOW, Node, Told, call_id, live, path, relay_server, username};
+use super::harness::{NOW, Node, Told, call_id, live, path, relay_server, username};
 
 /// The example of the interface description.
 fn example() -> Value {

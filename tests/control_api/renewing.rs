@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use vizard::control::policy::Policy;
 
-use crate::harness::{NOW, Node, Told, call_id, path, username};
+use super::harness::{NOW, Node, Told, call_id, path, username};
 
 fn body() -> Value {
     json!({"parties": [{"id": "a"}, {"id": "b"}], "caller": "a", "ttl": 60})

@@ -7,7 +7,7 @@ use vizard::control::store::{Embedded, REMEMBERED_AFTER_EXPIRY};
 use vizard::control::switchboard::Live;
 use vizard_proto::auth::ticket::{TicketKey, TicketKeys};
 
-use crate::harness::{Answer, CALLS_KEY, NOW, Node, Told, call_id, path, username};
+use super::harness::{Answer, CALLS_KEY, NOW, Node, Told, call_id, path, username};
 
 fn body() -> Value {
     json!({"parties": [{"id": "a"}, {"id": "b"}], "caller": "a", "ttl": 60})
@@ -27,7 +27,7 @@ async fn the_same_request_opens_one_call() {
     let text = r#"{ "ttl":60, "caller":"a", "parties":[ {"id":"a"},{"id":"b"} ] }"#;
     let request = node
         .request(Method::POST, "/v1/calls")
-        .bearer_auth(crate::harness::KEY);
+        .bearer_auth(super::harness::KEY);
     let request = request
         .header("Idempotency-Key", "k1")
         .header("Content-Type", "application/json");
@@ -173,7 +173,7 @@ async fn many_at_once_open_one_call() {
         .map(|_| {
             let request = node
                 .request(Method::POST, "/v1/calls")
-                .bearer_auth(crate::harness::KEY);
+                .bearer_auth(super::harness::KEY);
             tokio::spawn(Answer::of(
                 request.header("Idempotency-Key", "k").json(&body),
             ))

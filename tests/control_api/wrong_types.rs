@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use vizard::control::api::BODY_LIMIT;
 
-use crate::harness::{Answer, Node, path};
+use super::harness::{Answer, Node, path};
 
 /// What is said of a type in Rust, and never of a type in JSON.
 const RUST: [&str; 22] = [

@@ -5,8 +5,8 @@ use std::process::{Command, Stdio};
 
 const INSIDE: &str = "VIZARD_TEST_WORLD";
 
-/// Runs the ignored test `test` of this very file inside new namespaces (`unshare` flags), and
-/// fails if it fails. Where the system lets us have none, it says so past the test runner.
+/// Runs the ignored test `test`, named with its whole path, inside new namespaces (`unshare`
+/// flags), and fails if it fails. Where the system lets us have none, it says so past the test runner.
 pub fn enter(test: &str, flags: &[&str]) {
     let Some(root) = ["--fork", "--map-root-user"]
         .into_iter()
@@ -20,11 +20,13 @@ pub fn enter(test: &str, flags: &[&str]) {
         );
         return;
     };
+    // The runner's names are without the program's.
+    let (_, name) = test.split_once("::").expect("a path");
     let output = Command::new("unshare")
         .arg(root)
         .args(flags)
         .arg(std::env::current_exe().expect("a path"))
-        .args(["--exact", test, "--ignored", "--nocapture"])
+        .args(["--exact", name, "--ignored", "--nocapture"])
         .env(INSIDE, "yes")
         .output()
         .expect("run");

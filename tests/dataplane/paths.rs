@@ -5,8 +5,8 @@ use std::net::{SocketAddr, SocketAddrV6, UdpSocket};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use super::namespaces::Namespace;
 use crate::loopback::{Call, Caller, Heard, Node, Setup, wait_until};
-use crate::namespaces::Namespace;
 
 const BOB_V4: &str = "10.2.0.2";
 const BOB_V6: &str = "fd00:2::2";

@@ -12,11 +12,11 @@ use vizard::dataplane::FastPath;
 
 use crate::loopback::{FAST_PATH, Heard, Node, Setup};
 
-/// Runs all tests of this program once more, with nodes that are started with this fast path.
+/// Runs the other tests of the data plane once more, with nodes that are started with this fast path.
 fn all_hold_with(fast_path: FastPath) {
     let program = std::env::current_exe().expect("it runs");
     let mut again = Command::new(program);
-    again.args(["--skip", "twins::"]);
+    again.args(["dataplane::", "--skip", "twins::"]);
     again.env(FAST_PATH, format!("{fast_path:?}"));
     let output = again.output().expect("it can be started");
     let said = String::from_utf8_lossy(&output.stdout);

@@ -13,7 +13,7 @@ const EVERYWHERE: &str = "[relay]\nudp = [\"0.0.0.0:0\", \"[::]:0\"]\ntcp = []\n
 
 #[test]
 fn clients_are_given_the_addresses_that_the_machine_has_by_now() {
-    world::enter("addresses::inside", &["--mount", "--net"]);
+    world::enter(concat!(module_path!(), "::inside"), &["--mount", "--net"]);
 }
 
 #[test]

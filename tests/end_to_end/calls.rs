@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::{Server, converse, hold_call, servers, talk};
 use crate::daemon::{Daemon, LOOPBACK, wait_until};
 use crate::loopback::Heard;
-use crate::{Server, converse, hold_call, servers, talk};
 
 #[test]
 fn the_answer_is_all_that_two_parties_need_on_every_pair_of_ways() {
@@ -116,7 +116,7 @@ fn a_call_goes_on_after_a_restart() {
         };
         let mut alice = udp.join(tickets.of("alice"));
         let mut bob = udp.join(tickets.of("bob"));
-        crate::connect(&mut alice, &mut bob);
+        super::connect(&mut alice, &mut bob);
         converse(&mut alice, &mut bob);
         assert_eq!(daemon.show(tickets.id())["phase"], "ringing");
     }

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
+use super::{Server, servers};
 use crate::daemon::{Daemon, LOOPBACK, Tickets};
 use crate::loopback::{Caller, Heard};
-use crate::{Server, servers};
 
 struct Ringing {
     tickets: Tickets,

@@ -11,9 +11,9 @@ use serde_json::json;
 use vizard_proto::channel_data::{self, ChannelNumber, Kind};
 use vizard_proto::stun::{Class, Message};
 
+use super::{Server, converse, hold_call, servers};
 use crate::daemon::{Daemon, LOOPBACK, PATIENCE, Tickets, wait_until};
 use crate::loopback::Caller;
-use crate::{Server, converse, hold_call, servers};
 
 /// How many packets are sent after the call's end.
 const AFTER: u64 = 300;
@@ -186,7 +186,7 @@ fn nothing_sent_after_the_answer_arrives_and_no_ticket_comes_back() {
         is_dead(&daemon, &ended[0], &all);
         let mut alice = all[0].join(kept.of("alice"));
         let mut bob = all[2].join(kept.of("bob"));
-        crate::connect(&mut alice, &mut bob);
+        super::connect(&mut alice, &mut bob);
         converse(&mut alice, &mut bob);
     }
 }

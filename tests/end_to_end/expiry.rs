@@ -6,8 +6,8 @@ use std::time::SystemTime;
 use serde_json::json;
 use vizard_proto::auth::ticket::{CallId, Credential, Ticket, TicketKey, TicketKeys};
 
+use super::{Server, connect, converse, servers};
 use crate::daemon::{Daemon, LOOPBACK, Tickets, wait_until};
-use crate::{Server, connect, converse, servers};
 
 /// The key in the state directory.
 fn keys(daemon: &Daemon) -> TicketKeys {

@@ -2,8 +2,8 @@
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
+use super::{converse, hold_call, servers};
 use crate::daemon::{Daemon, LOOPBACK};
-use crate::{converse, hold_call, servers};
 
 const SOURCES: u32 = 100_000;
 /// What a stranger sends: a request to be challenged, a Binding, media of no allocation, garbage.

@@ -9,13 +9,13 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::{converse, hold_call, servers};
 use crate::daemon::world::{self, shell};
 use crate::daemon::{Daemon, LOOPBACK, Setup, Tickets, wait_until};
-use crate::{converse, hold_call, servers};
 
 #[test]
 fn a_full_disk_is_no_end() {
-    world::enter("full_disk::inside", &["--mount"]);
+    world::enter(concat!(module_path!(), "::inside"), &["--mount"]);
 }
 
 #[test]

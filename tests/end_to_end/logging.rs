@@ -6,8 +6,8 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use serde_json::{Value, json};
 
+use super::{converse, hold_call, servers};
 use crate::daemon::{Daemon, LOOPBACK, Setup, wait_until};
-use crate::{converse, hold_call, servers};
 
 /// More lines than the pipe and the node's own queue hold together.
 const CALLS: u32 = 1200;

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::{connect, converse, servers};
 use crate::daemon::{Daemon, LOOPBACK, Tickets};
-use crate::{connect, converse, servers};
 
 /// A node that has ended a call, with its store's file, a copy from before the end, and the ended
 /// call. It stands still.

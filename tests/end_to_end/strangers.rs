@@ -4,9 +4,9 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 use vizard_proto::stun::{AttributeType, Method};
 
+use super::{Server, hold_call, servers, talk};
 use crate::daemon::{Daemon, LOOPBACK, PATIENCE, wait_until};
 use crate::loopback::{Caller, Heard};
-use crate::{Server, hold_call, servers, talk};
 
 /// Packets that mallory sends, in this many rounds of [`ROUND`].
 const ROUNDS: usize = 200;

@@ -9,8 +9,8 @@ use turn::client::{Client, ClientConfig};
 use vizard_proto::auth::ticket::Credential;
 use webrtc_util::Conn;
 
+use super::servers;
 use crate::daemon::{Daemon, LOOPBACK, PATIENCE};
-use crate::servers;
 
 async fn client(server: SocketAddr, credential: Credential) -> Client {
     let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a free port");

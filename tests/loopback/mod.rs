@@ -1,8 +1,6 @@
 //! A small language for tests over loopback: a node, calls on it, and callers with real sockets.
 #![allow(dead_code, unreachable_pub, unused_imports)] // Every test file speaks a part of it.
 
-mod caller;
-
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
@@ -16,10 +14,7 @@ use vizard_proto::config::{Config, Limits, Masking};
 use vizard_proto::contract::{Command, Scope};
 use vizard_proto::time::WallClock;
 
-pub use caller::{Caller, Heard};
-
-/// How long anything may take before a test gives up.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub use testkit::{Caller, Heard, PATIENCE};
 
 /// What a node is started with.
 pub struct Setup {

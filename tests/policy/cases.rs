@@ -5,7 +5,7 @@ use vizard::control::policy::{
     Standing, decide,
 };
 
-use crate::words::{CALLEE, CALLER, everybody, two};
+use super::words::{CALLEE, CALLER, everybody, two};
 
 fn why(decision: &Decision) -> Vec<(Option<usize>, Rule)> {
     decision

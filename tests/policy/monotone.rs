@@ -6,8 +6,8 @@ use vizard::control::policy::{
     Route, Standing, decide,
 };
 
-use crate::random::{any_phase, any_policy, any_request};
-use crate::words::{
+use super::random::{any_phase, any_policy, any_request};
+use super::words::{
     CALLEE, CALLER, DEFAULTS, REVEALS, RINGINGS, admits, everybody, party, reveal_settings, two,
 };
 

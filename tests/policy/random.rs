@@ -5,7 +5,7 @@ use vizard::control::policy::{
     CallableBy, Facts, Members, Party, Phase, Policy, Request, Reveal, Standing,
 };
 
-use crate::words::{DEFAULTS, PHASES, REVEALS, RINGINGS, add, callable_bys};
+use super::words::{DEFAULTS, PHASES, REVEALS, RINGINGS, add, callable_bys};
 
 fn any_members() -> impl Strategy<Value = Members> {
     any::<u16>().prop_map(|bits| {

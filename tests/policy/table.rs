@@ -4,7 +4,7 @@ use vizard::control::policy::{
     CallableBy, Facts, Phase, Policy, Request, Reveal, Ringing, Route, Standing, decide,
 };
 
-use crate::words::{
+use super::words::{
     CALLEE, CALLER, DEFAULTS, PHASES, RINGINGS, Setting, add, admits, callable_bys, direct, party,
     reveal_settings,
 };

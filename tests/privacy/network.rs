@@ -11,7 +11,7 @@ const SERVERS: [&str; 2] = ["192.168.77.1", "fd00:77::1"];
 
 #[test]
 fn nothing_comes_out_over_a_network() {
-    world::enter("network::inside", &["--net", "--mount"]);
+    world::enter(concat!(module_path!(), "::inside"), &["--net", "--mount"]);
 }
 
 #[test]

@@ -9,11 +9,11 @@ use vizard_proto::stun::{AttributeType, Class, Message, Method, TransactionId, W
 use vizard_proto::time::Timestamp;
 use vizard_proto::usage::DropReason;
 
-use crate::Judge;
-use crate::kit::{self, Phone};
-use crate::stage::line::compose;
-use crate::stage::places::tuple;
-use crate::stage::{Contrast, House, Reaction, Record, Server};
+use super::Judge;
+use testkit::Phone;
+use testkit::client::compose;
+use testkit::stage::places::tuple;
+use testkit::stage::{Contrast, Reaction, Record, Server, Subject};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Leak {
@@ -79,7 +79,7 @@ impl Leak {
 }
 
 pub(crate) struct Leaky {
-    house: House,
+    server: Server,
     leak: Leak,
     /// Who is behind a mask address.
     owners: BTreeMap<SocketAddr, Client>,
@@ -88,9 +88,9 @@ pub(crate) struct Leaky {
 }
 
 impl Leaky {
-    pub(crate) fn new(house: House, leak: Leak) -> Self {
+    pub(crate) fn new(server: Server, leak: Leak) -> Self {
         Self {
-            house,
+            server,
             leak,
             owners: BTreeMap::new(),
             late: Vec::new(),
@@ -217,7 +217,7 @@ impl Leaky {
     /// Makes an allocation and deletes it, which uses up a random number.
     fn spend(&mut self, now: Timestamp) {
         let ghost = SocketAddr::from(([203, 0, 113, 99], 1));
-        let mut phone = Phone::new(tuple(Transport::Udp, ghost), &kit::ticket(99, 0));
+        let mut phone = Phone::new(tuple(Transport::Udp, ghost), &testkit::ticket(99, 0));
         let transport = |writer: &mut Writer<'_>| writer.u8(AttributeType::REQUESTED_TRANSPORT, 17);
         let delete = |writer: &mut Writer<'_>| writer.u32(AttributeType::LIFETIME, 0);
         for (method, deletes) in [
@@ -236,12 +236,12 @@ impl Leaky {
                 tuple: phone.tuple,
                 worker: 0,
             };
-            let Reaction::Answer(answer) = self.house.by_relay(now, client, &request) else {
+            let Reaction::Answer(answer) = self.server.by_relay(now, client, &request) else {
                 return;
             };
             let answer = Message::parse(&answer).expect("an answer");
             if let Ok(Some(nonce)) = answer.nonce() {
-                phone.nonce = nonce.to_vec();
+                phone.client.nonce = nonce.to_vec();
             }
         }
     }
@@ -257,9 +257,9 @@ impl Leaky {
     }
 }
 
-impl Server for Leaky {
+impl Subject for Leaky {
     fn packet(&mut self, now: Timestamp, from: Client, bytes: &[u8]) -> Reaction {
-        let honest = self.house.packet(now, from, bytes);
+        let honest = self.server.packet(now, from, bytes);
         self.note_owner(&from, &honest);
         if self.leak == Leak::MaskByAddress
             && matches!(honest, Reaction::Answer(_))
@@ -270,8 +270,8 @@ impl Server for Leaky {
         self.leak(&from, bytes, honest)
     }
 
-    fn house(&mut self) -> &mut House {
-        &mut self.house
+    fn server(&mut self) -> &mut Server {
+        &mut self.server
     }
 
     fn late(&mut self) -> Vec<(Client, Vec<u8>)> {

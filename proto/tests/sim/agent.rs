@@ -11,8 +11,8 @@ use vizard_proto::stun::{AttributeType, Class, Message, Method, TransactionId, W
 use vizard_proto::time::Timestamp;
 
 use super::model::{Ask, Issued, Request};
-use crate::kit::{self, Phone};
-use crate::stage::line::compose;
+use testkit::Phone;
+use testkit::client::compose;
 
 /// Longer ones would lose what lives for five minutes.
 const UPKEEP: Duration = Duration::from_secs(240);
@@ -328,7 +328,9 @@ impl Agent {
         let expected = |waiting: &Waiting| waiting.request.transaction == message.transaction_id();
         match self.waiting.take_if(|waiting| expected(waiting)) {
             Some(waiting) => match message.nonce().expect("well-formed") {
-                Some(nonce) => self.be_challenged(sent, waiting.request, nonce, kit::code(bytes)),
+                Some(nonce) => {
+                    self.be_challenged(sent, waiting.request, nonce, testkit::code(bytes))
+                }
                 None => self.be_answered(now, waiting.request, &message),
             },
             None => Heard::Nothing,
@@ -336,7 +338,7 @@ impl Agent {
     }
 
     fn be_challenged(&mut self, sent: u64, request: Request, nonce: &[u8], code: u16) -> Heard {
-        self.phone.nonce = nonce.to_vec();
+        self.phone.client.nonce = nonce.to_vec();
         self.nonce = Some(Issued {
             to: self.phone.tuple,
             at: sent,
@@ -350,7 +352,7 @@ impl Agent {
     }
 
     fn be_answered(&mut self, now: Timestamp, request: Request, answer: &Message<'_>) -> Heard {
-        match (kit::code(answer.as_bytes()), request.ask) {
+        match (testkit::code(answer.as_bytes()), request.ask) {
             (200, ask) => return self.succeed(now, &ask, answer),
             (437, Ask::Allocate(_)) | (441, _) => return Heard::NeedsSocket,
             (437, _) => self.lose_allocation(),
@@ -413,7 +415,7 @@ impl Agent {
 impl Peer {
     fn say(&self, phone: &Phone, words: &[u8]) -> Option<Packet> {
         if self.bound {
-            let mut bytes = kit::channel_data(self.channel, words);
+            let mut bytes = testkit::channel_data(self.channel, words);
             if phone.tuple.transport.is_stream() {
                 bytes.resize(bytes.len().next_multiple_of(4), 0);
             }

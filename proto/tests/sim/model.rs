@@ -15,8 +15,6 @@ use vizard_proto::stun::TransactionId;
 use vizard_proto::time::{Timestamp, WallClock};
 use vizard_proto::usage::DropReason;
 
-use crate::kit;
-
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// A request as its sender means it.
@@ -83,7 +81,7 @@ impl Model {
             allocations: Vec::new(),
             revoked: Vec::new(),
             quota,
-            clock: WallClock::new(kit::START),
+            clock: WallClock::new(testkit::START),
             end,
             over: false,
         }

@@ -8,8 +8,7 @@ use vizard_proto::auth::ticket::Ticket;
 use vizard_proto::contract::Scope;
 
 use super::agent::Habits;
-use crate::kit;
-use crate::stage::places::Dice;
+use testkit::stage::places::Dice;
 
 /// How long the network stays calm in the end, so that whoever can reach each other must.
 pub(crate) const CALM: Duration = Duration::from_secs(1200);
@@ -96,7 +95,7 @@ impl fmt::Debug for Member {
             ticket.call.0[0],
             ticket.party,
             ticket.device,
-            ticket.expires_at - kit::START,
+            ticket.expires_at - testkit::START,
             self.transport,
             self.at_v6
         )
@@ -139,8 +138,8 @@ fn member(
     let expires = [whole / 3, whole, whole * 2][[0, 1, 1, 2][dice.below(4)]];
     let ticket = Ticket {
         device: small(device),
-        expires_at: kit::START + expires.as_secs(),
-        ..kit::ticket(small(call), small(party))
+        expires_at: testkit::START + expires.as_secs(),
+        ..testkit::ticket(small(call), small(party))
     };
     Member {
         ticket,
