@@ -203,16 +203,19 @@ impl ForwardTable {
     }
 
     /// Takes everything out, after a last report.
-    pub fn clear(&mut self, report: impl FnMut(AllocationId, Usage)) {
-        self.accounts.drain(report);
+    pub fn clear(&mut self, mut report: impl FnMut(AllocationId, Usage)) {
+        // What has been used since a drain began is for the next.
+        while self.accounts.drain(usize::MAX, &mut report) {}
+        self.accounts.drain(usize::MAX, report);
         self.clients.clear();
         self.entries.clear();
         self.accounts.clear();
     }
 
-    /// Reports what was carried since the last drain, per sender's allocation.
-    pub fn drain_usage(&mut self, report: impl FnMut(AllocationId, Usage)) {
-        self.accounts.drain(report);
+    /// Reports what was carried, per sender's allocation, of `most` of them at most. Returns
+    /// whether there are more that were used before this drain began.
+    pub fn drain_usage(&mut self, most: usize, report: impl FnMut(AllocationId, Usage)) -> bool {
+        self.accounts.drain(most, report)
     }
 
     /// What becomes of the payload at `body` in `packet`, if there is an entry for it. A payload

@@ -184,13 +184,21 @@ impl Worker {
         self.table.len()
     }
 
-    /// Reports all that was passed on since the last report, by the sender's allocation, of which
-    /// there may be two reports.
-    pub fn drain_usage(&mut self, mut report: impl FnMut(AllocationId, Usage)) {
-        self.table.drain_usage(&mut report);
-        while let Some((allocation, usage)) = self.usage.pop_first() {
+    /// Reports what was passed on, by the sender's allocation: `most` reports at most, of which
+    /// two may be of one allocation. Returns whether there is more from before this drain began.
+    pub fn drain_usage(
+        &mut self,
+        most: usize,
+        mut report: impl FnMut(AllocationId, Usage),
+    ) -> bool {
+        let mut left = most;
+        while left > 0
+            && let Some((allocation, usage)) = self.usage.pop_first()
+        {
             report(allocation, usage);
+            left -= 1;
         }
+        left == 0 || self.table.drain_usage(left, report)
     }
 }
 

@@ -78,12 +78,26 @@ pub enum ServeError {
     Listen(#[from] ListenError),
 }
 
+/// How far a control side is with stopping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Running,
+    /// No requests are taken.
+    Closed,
+    /// No reports will come.
+    Heard,
+    /// Everything is known that will be.
+    Done,
+}
+
 /// A running control side.
 pub struct Control {
     switchboard: Arc<Switchboard>,
     address: Address,
-    stop: watch::Sender<bool>,
-    tasks: Vec<JoinHandle<()>>,
+    stage: watch::Sender<Stage>,
+    listening: JoinHandle<()>,
+    hearing: JoinHandle<()>,
+    ticking: JoinHandle<()>,
 }
 
 /// Takes up the calls that `store` remembers, then lets requests in.
@@ -106,18 +120,25 @@ pub async fn serve(
     let switchboard = Arc::new(switchboard);
     let listener = Listener::bind(&listen).await?;
     let address = listener.address().unwrap_or(listen);
+    let (stage, stages) = watch::channel(Stage::Running);
     let (stop, stopped) = watch::channel(false);
     let router = api::router(Arc::clone(&switchboard), &node, &address, metrics);
-    let tasks = vec![
-        tokio::spawn(listener.serve(router, stopped.clone())),
-        tokio::spawn(tick(Arc::clone(&switchboard), stopped.clone())),
-        tokio::spawn(hear(Arc::clone(&switchboard), reports, stopped)),
-    ];
+    let mut closing = stages.clone();
+    let listening = async move {
+        let serving = listener.serve(router, stopped);
+        let closed = async {
+            reached(&mut closing, Stage::Closed).await;
+            stop.send_replace(true);
+        };
+        tokio::join!(serving, closed);
+    };
     Ok(Control {
+        listening: tokio::spawn(listening),
+        hearing: tokio::spawn(hear(Arc::clone(&switchboard), reports, stages.clone())),
+        ticking: tokio::spawn(tick(Arc::clone(&switchboard), stages)),
         switchboard,
         address,
-        stop,
-        tasks,
+        stage,
     })
 }
 
@@ -132,25 +153,34 @@ impl Control {
         &self.switchboard
     }
 
-    /// Lets the requests that are being worked on finish, and stops.
-    pub async fn stop(self) {
+    /// Lets the requests that are being worked on finish, has `stop_relay` end the media, takes in
+    /// what the relay has reported to the last, and stores it.
+    pub async fn stop(self, stop_relay: impl FnOnce()) {
         self.switchboard.drain();
-        self.stop.send_replace(true);
-        for task in self.tasks {
-            // A task that panicked has said so, and there is nothing left to wait for.
-            let _ = task.await;
-        }
+        self.stage.send_replace(Stage::Closed);
+        // A task that panicked has said so, and there is nothing left to wait for.
+        let _ = self.listening.await;
+        stop_relay();
+        self.stage.send_replace(Stage::Heard);
+        let _ = self.hearing.await;
+        self.stage.send_replace(Stage::Done);
+        let _ = self.ticking.await;
     }
 }
 
+async fn reached(stages: &mut watch::Receiver<Stage>, stage: Stage) {
+    // An error is the end of whoever could say so.
+    let _ = stages.wait_for(|now| *now >= stage).await;
+}
+
 /// Tells the switchboard the time, once a second and once more at the end.
-async fn tick(switchboard: Arc<Switchboard>, mut stop: watch::Receiver<bool>) {
+async fn tick(switchboard: Arc<Switchboard>, mut stages: watch::Receiver<Stage>) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let stopping = tokio::select! {
             _ = ticks.tick() => false,
-            _ = stop.wait_for(|stop| *stop) => true,
+            () = reached(&mut stages, Stage::Done) => true,
         };
         let switchboard = Arc::clone(&switchboard);
         let work = move || {
@@ -168,20 +198,21 @@ async fn tick(switchboard: Arc<Switchboard>, mut stop: watch::Receiver<bool>) {
     }
 }
 
-/// Passes the relay's reports on.
+/// Passes the relay's reports on, those that wait at the end included.
 async fn hear(
     switchboard: Arc<Switchboard>,
     mut reports: Reports,
-    mut stop: watch::Receiver<bool>,
+    mut stages: watch::Receiver<Stage>,
 ) {
     loop {
-        let batch = tokio::select! {
-            batch = reports.next() => batch,
-            _ = stop.wait_for(|stop| *stop) => return,
+        let news = tokio::select! {
+            news = reports.next() => news,
+            () = reached(&mut stages, Stage::Heard) => break,
         };
-        match batch {
-            Some(batch) => switchboard.report(batch),
+        match news {
+            Some(news) => switchboard.report(news),
             None => return,
         }
     }
+    switchboard.report(reports.rest());
 }

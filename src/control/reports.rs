@@ -1,50 +1,150 @@
-//! What the relay tells of itself, on its way to the switchboard.
+//! What the relay tells of itself, on its way to the switchboard. Nothing is lost on it: events wait
+//! however many they are (an allocation makes two in its life), and usage for which there is no
+//! room adds up in the workers.
 
 use tokio::sync::mpsc;
+use vizard_proto::contract::Event;
 
-use crate::dataplane::Report;
-use crate::telemetry::metrics::Counter;
+use crate::dataplane::{self, UsageBatch};
 
-/// Reports that can wait; what comes beyond is dropped and counted.
-const WAITING: usize = 65_536;
-/// Reports taken at a time.
-const BATCH: usize = 1_024;
+/// Batches of usage that can wait.
+const BATCHES: usize = 64;
+/// Events taken at a time.
+const EVENTS: usize = 1_024;
 
 /// The relay's end.
 #[derive(Clone)]
 pub struct Reporter {
-    reports: mpsc::Sender<Report>,
-    dropped: Counter,
+    events: mpsc::UnboundedSender<Event>,
+    usage: mpsc::Sender<UsageBatch>,
 }
 
 /// The switchboard's end.
-pub struct Reports(mpsc::Receiver<Report>);
-
-/// Both ends of a queue for reports; `dropped` counts what did not fit.
-pub fn queue(dropped: Counter) -> (Reporter, Reports) {
-    let (sender, receiver) = mpsc::channel(WAITING);
-    (
-        Reporter {
-            reports: sender,
-            dropped,
-        },
-        Reports(receiver),
-    )
+pub struct Reports {
+    events: mpsc::UnboundedReceiver<Event>,
+    usage: mpsc::Receiver<UsageBatch>,
 }
 
-impl Reporter {
-    /// Puts a report into the queue. Never waits.
-    pub fn report(&self, report: Report) {
-        if self.reports.try_send(report).is_err() {
-            self.dropped.inc();
+/// What came in together; the events were before the usage.
+#[derive(Debug, Default)]
+pub struct News {
+    /// What happened to allocations, in order.
+    pub events: Vec<Event>,
+    /// What was sent.
+    pub usage: UsageBatch,
+}
+
+/// Both ends.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "whoever reports holds the relay's lock and can't wait, and a lost event would leave a \
+              call wrong for good; taking one in is far cheaper than making one"
+)]
+pub fn queue() -> (Reporter, Reports) {
+    let (event_sender, events) = mpsc::unbounded_channel();
+    let (usage_sender, usage) = mpsc::channel(BATCHES);
+    let reporter = Reporter {
+        events: event_sender,
+        usage: usage_sender,
+    };
+    (reporter, Reports { events, usage })
+}
+
+impl dataplane::Reporter for Reporter {
+    fn event(&self, event: Event) {
+        // Without a receiver the node is stopping, and has taken what it wants to know.
+        let _ = self.events.send(event);
+    }
+
+    fn usage(&self, batch: &mut dyn FnMut() -> UsageBatch) -> bool {
+        match self.usage.try_reserve() {
+            Ok(place) => {
+                place.send(batch());
+                true
+            }
+            Err(_) => false,
         }
     }
 }
 
 impl Reports {
-    /// The next reports, at least one; `None` when there will be none.
-    pub(super) async fn next(&mut self) -> Option<Vec<Report>> {
-        let mut batch = Vec::with_capacity(BATCH);
-        (self.0.recv_many(&mut batch, BATCH).await > 0).then_some(batch)
+    /// Waits for the next reports; `None` when there will be none.
+    pub(super) async fn next(&mut self) -> Option<News> {
+        let mut news = News::default();
+        tokio::select! {
+            biased;
+            count = self.events.recv_many(&mut news.events, EVENTS) => if count == 0 { return None },
+            batch = self.usage.recv() => {
+                news.usage = batch?;
+                // Whose usage it is was told before.
+                news.events.extend(std::iter::from_fn(|| self.events.try_recv().ok()));
+            }
+        }
+        Some(news)
+    }
+
+    /// What waits, without waiting for more.
+    pub(super) fn rest(&mut self) -> News {
+        let usage = std::iter::from_fn(|| self.usage.try_recv().ok());
+        let usage = usage.flatten().collect();
+        let events = std::iter::from_fn(|| self.events.try_recv().ok());
+        News {
+            events: events.collect(),
+            usage,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vizard_proto::auth::ticket::CallId;
+    use vizard_proto::contract::EndReason;
+    use vizard_proto::id::AllocationId;
+    use vizard_proto::usage::Usage;
+
+    use super::*;
+    use crate::dataplane::Reporter as _;
+
+    fn event(id: u64) -> Event {
+        Event::AllocationEnded {
+            allocation: AllocationId(id),
+            call: CallId([1; 16]),
+            party: 0,
+            device: 0,
+            reason: EndReason::Expired,
+        }
+    }
+
+    /// As many as the default limits let a node end in one second.
+    #[test]
+    fn no_event_is_dropped() {
+        let (reporter, mut reports) = queue();
+        (0..200_000).for_each(|id| reporter.event(event(id)));
+        let heard = reports.rest().events;
+        assert!(heard.into_iter().eq((0..200_000).map(event)));
+    }
+
+    #[test]
+    fn usage_without_room_stays_where_it_is() {
+        let (reporter, mut reports) = queue();
+        let usage = Usage {
+            packets: 1,
+            bytes: 9,
+        };
+        let mut made = 0;
+        let mut offer = || {
+            reporter.usage(&mut || {
+                made += 1;
+                vec![(AllocationId(made), usage)]
+            })
+        };
+        let taken = (0..BATCHES + 5).filter(|_| offer()).count();
+        assert_eq!(taken, BATCHES);
+        assert_eq!(reports.rest().usage.len(), BATCHES);
+        assert!(offer());
+        assert_eq!(
+            reports.rest().usage,
+            [(AllocationId(BATCHES as u64 + 1), usage)]
+        );
     }
 }

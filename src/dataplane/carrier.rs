@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use vizard_proto::address::{Client, FiveTuple};
 use vizard_proto::time::Timestamp;
@@ -11,9 +12,12 @@ use vizard_proto::{Step, Worker};
 
 use super::counters::{Path, Purpose};
 use super::egress::Egress;
-use super::report::Report;
 use super::shared::Shared;
 
+/// Accounts whose usage is reported in one round of the worker: some 20 us of work.
+const USAGE_BATCH: usize = 512;
+/// How long the last reports may wait to be taken.
+const LAST_REPORTS: Duration = Duration::from_secs(5);
 /// Room for an answer of the gate or the relay.
 const ANSWER: usize = 1024;
 
@@ -26,6 +30,8 @@ pub(super) struct Carrier {
     rules: u64,
     /// How many entries of it the metrics know.
     forwards: usize,
+    /// Whether there is usage left to report.
+    is_draining: bool,
     answer: Box<[u8; ANSWER]>,
 }
 
@@ -37,6 +43,7 @@ impl Carrier {
             worker,
             rules: 0,
             forwards: 0,
+            is_draining: false,
             answer: Box::new([0; ANSWER]),
         }
     }
@@ -100,19 +107,61 @@ impl Carrier {
         }
     }
 
-    /// Once a second: reports usage, and how many entries there are.
+    /// Once a second: begins to report usage, and says how many entries there are.
     pub(super) fn tick(&mut self) {
         self.catch_up();
-        self.report_usage();
+        self.is_draining = true;
         let count = self.worker.forward_count();
         let before = std::mem::replace(&mut self.forwards, count);
         self.shared.note_forwards(before, count);
     }
 
-    /// Reports all usage since the last report.
+    /// Whether [`Self::report_usage`] has more to do.
+    pub(super) fn is_draining(&self) -> bool {
+        self.is_draining
+    }
+
+    /// Reports a part of the usage, so that no packet waits for all of it. What finds no room is
+    /// left for the next second, and so is what was used meanwhile.
     pub(super) fn report_usage(&mut self) {
-        let shared = &self.shared;
-        self.worker
-            .drain_usage(|allocation, usage| shared.report(Report::Usage(allocation, usage)));
+        if !self.is_draining {
+            return;
+        }
+        let worker = &mut self.worker;
+        let mut is_more = false;
+        self.shared.reporter.usage(&mut || {
+            let mut batch = Vec::with_capacity(USAGE_BATCH);
+            let mut report = |allocation, usage| batch.push((allocation, usage));
+            is_more = worker.drain_usage(USAGE_BATCH, &mut report);
+            batch
+        });
+        self.is_draining = is_more;
+    }
+
+    /// Reports all usage there is, at the end. If nothing takes it for a while, it is lost, and
+    /// the log says so.
+    pub(super) fn report_all_usage(&mut self) {
+        // The first drain is what was used before it began, the second the rest.
+        let mut drains = 2;
+        let until = self.shared.clock.now() + LAST_REPORTS;
+        while drains > 0 {
+            let worker = &mut self.worker;
+            let mut is_more = true;
+            let taken = self.shared.reporter.usage(&mut || {
+                let mut batch = Vec::new();
+                is_more = worker.drain_usage(USAGE_BATCH, |allocation, usage| {
+                    batch.push((allocation, usage));
+                });
+                batch
+            });
+            drains -= usize::from(!is_more);
+            if !taken {
+                if self.shared.clock.now() >= until {
+                    tracing::warn!("the last usage of some calls was lost: nothing took it");
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
     }
 }

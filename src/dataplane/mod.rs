@@ -3,7 +3,7 @@
 //! There is one [`Relay`] that knows everything, behind one short lock, and a worker thread per
 //! core that moves packets by its own copy of the forwarding entries. A packet with an entry never
 //! meets the lock; whoever holds the lock hands out what came of it before it lets go. The control
-//! side reaches all of this through [`Handle`] alone and hears of it through [`Report`]s.
+//! side reaches all of this through [`Handle`] alone and hears of it through a [`Reporter`].
 //!
 //! Timers: the first worker tells the relay the time, a quarter of a second late at worst.
 
@@ -48,7 +48,7 @@ use worker::{WAKER, Worker, WorkerSockets};
 
 pub use listen::ListenError;
 pub use quota::ConnectionLimits;
-pub use report::{Load, Report};
+pub use report::{Load, Reporter, UsageBatch};
 pub use udp::FastPath;
 
 /// How many changes of what a worker knows may wait for it unless [`Settings::changes`] says otherwise.
@@ -161,11 +161,10 @@ impl Running {
     }
 }
 
-/// Opens the listeners and starts the workers, which wait for [`Handle::start_serving`]. `report` is
-/// called by workers, at times under the relay's lock: it must neither block nor use the [`Handle`].
+/// Opens the listeners and starts the workers, which wait for [`Handle::start_serving`].
 pub fn start(
     mut settings: Settings,
-    report: Box<dyn Fn(Report) + Send + Sync>,
+    reporter: Arc<dyn Reporter>,
     metrics: Arc<Metrics>,
 ) -> Result<(Handle, Running), StartError> {
     let workers = worker_count(settings.workers);
@@ -191,7 +190,7 @@ pub fn start(
         Rules::new(config, settings.fast_path, settings.coalesce),
         mailboxes.into_boxed_slice(),
         Quota::new(settings.connections),
-        report,
+        reporter,
         metrics,
     ));
     let handle = Handle { shared };

@@ -4,14 +4,19 @@ use vizard_proto::contract::Event;
 use vizard_proto::id::AllocationId;
 use vizard_proto::usage::Usage;
 
-/// What the control side hears.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Report {
+/// How much more allocations' clients sent to their peers.
+pub type UsageBatch = Vec<(AllocationId, Usage)>;
+
+/// Where the data plane's reports go. Workers call it, at times under the relay's lock: it must
+/// neither wait nor use the [`Handle`](super::Handle).
+pub trait Reporter: Send + Sync {
     /// Something happened to an allocation.
-    Event(Event),
-    /// An allocation's client sent so much more to its peers. What it sent last may be reported up
-    /// to a second after [`Event::AllocationEnded`].
-    Usage(AllocationId, Usage),
+    fn event(&self, event: Event);
+
+    /// Takes the batch that `batch` makes, if there is room for it; without, what was sent adds up
+    /// where it is. What a client sent last may be reported after [`Event::AllocationEnded`].
+    /// Returns whether there was room.
+    fn usage(&self, batch: &mut dyn FnMut() -> UsageBatch) -> bool;
 }
 
 /// Load at one moment.
@@ -24,6 +29,3 @@ pub struct Load {
     /// Forwarding entries, up to a second old.
     pub forwards: usize,
 }
-
-/// Where reports go.
-pub(super) type Reporter = Box<dyn Fn(Report) + Send + Sync>;

@@ -16,7 +16,7 @@ use super::counters::{Locks, Purpose, end_label};
 use super::lifecycle::Lifecycle;
 use super::mailbox::Mailbox;
 use super::quota::Quota;
-use super::report::{Load, Report, Reporter};
+use super::report::{Load, Reporter};
 use super::rules::Rules;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::Gauge;
@@ -25,7 +25,7 @@ use crate::telemetry::metrics::Gauge;
 pub(super) struct Shared {
     state: Mutex<State>,
     mailboxes: Box<[Mailbox]>,
-    report: Reporter,
+    pub(super) reporter: Arc<dyn Reporter>,
     /// [`Relay::poll_timeout`] in nanoseconds, as of the last time that the lock was held.
     deadline: AtomicU64,
     locks: Locks,
@@ -79,7 +79,7 @@ impl Shared {
         rules: Rules,
         mailboxes: Box<[Mailbox]>,
         quota: Quota,
-        report: Reporter,
+        reporter: Arc<dyn Reporter>,
         metrics: Arc<Metrics>,
     ) -> Self {
         let gauges = [
@@ -94,7 +94,7 @@ impl Shared {
                 gauges,
             }),
             mailboxes,
-            report,
+            reporter,
             deadline: AtomicU64::new(Timestamp::NEVER.as_nanos()),
             locks: Locks::new(&metrics),
             clock,
@@ -130,18 +130,13 @@ impl Shared {
                 }
                 Output::Event(event) => {
                     state.count(event, &self.metrics);
-                    self.report(Report::Event(event));
+                    self.reporter.event(event);
                 }
             }
         }
         let deadline = state.relay.poll_timeout().unwrap_or(Timestamp::NEVER);
         self.deadline.store(deadline.as_nanos(), Ordering::Relaxed);
         result
-    }
-
-    /// Tells the control side.
-    pub(super) fn report(&self, report: Report) {
-        (self.report)(report);
     }
 
     fn lock(&self, purpose: Purpose) -> MutexGuard<'_, State> {
@@ -241,7 +236,17 @@ mod tests {
     use vizard_proto::time::WallClock;
 
     use super::*;
-    use crate::dataplane::{ConnectionLimits, FastPath};
+    use crate::dataplane::{ConnectionLimits, FastPath, UsageBatch};
+
+    struct Deaf;
+
+    impl Reporter for Deaf {
+        fn event(&self, _: Event) {}
+
+        fn usage(&self, _: &mut dyn FnMut() -> UsageBatch) -> bool {
+            false
+        }
+    }
 
     fn shared() -> (Poll, Shared) {
         let poll = Poll::new().expect("a poll");
@@ -265,7 +270,7 @@ mod tests {
             Rules::new(config, FastPath::default(), Duration::ZERO),
             Box::new([Mailbox::new(waker, 4, false)]),
             Quota::new(ConnectionLimits::default()),
-            Box::new(|_| {}),
+            Arc::new(Deaf),
             Arc::new(Metrics::new()),
         );
         (poll, shared)

@@ -132,7 +132,7 @@ impl Worker {
                 self.recover();
             }
         }
-        self.carrier.report_usage();
+        self.carrier.report_all_usage();
         self.egress.flush_counters();
     }
 
@@ -219,7 +219,8 @@ impl Worker {
 
     /// How long to sleep if nothing happens.
     fn patience(&self) -> Duration {
-        if self.readable.contains(&true) || self.egress.ready_count() > 0 {
+        let is_busy = self.readable.contains(&true) || self.egress.ready_count() > 0;
+        if is_busy || self.carrier.is_draining() {
             return Duration::ZERO;
         }
         let now = self.shared.clock.now();
@@ -361,5 +362,6 @@ impl Worker {
             let carrier = &self.carrier;
             self.egress.check(now, |tuple| carrier.knows(tuple));
         }
+        self.carrier.report_usage();
     }
 }

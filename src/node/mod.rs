@@ -90,10 +90,9 @@ pub fn start(config: &Config, state: StateDirectory) -> Result<Node, StartError>
     let metrics = Arc::new(Metrics::new());
     describe_process(&metrics);
 
-    let (reporter, reports) = reports::queue(metrics.events_dropped.clone());
-    let report = Box::new(move |report| reporter.report(report));
+    let (reporter, reports) = reports::queue();
     let relay = relay_settings(config, &secrets);
-    let (relay, workers) = dataplane::start(relay, report, Arc::clone(&metrics))?;
+    let (relay, workers) = dataplane::start(relay, Arc::new(reporter), Arc::clone(&metrics))?;
     let listeners = Listeners {
         udp: workers.udp().to_vec(),
         tcp: workers.tcp().to_vec(),
@@ -250,12 +249,16 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         self.following = None;
-        if let (Some(runtime), Some(control)) = (&self.runtime, self.control.take()) {
-            block_on(runtime, control.stop());
-        }
-        self.relay.shutdown();
-        if let Some(workers) = self.workers.take() {
-            workers.join();
+        let (relay, workers) = (&self.relay, &mut self.workers);
+        let mut stop_relay = || {
+            relay.shutdown();
+            if let Some(workers) = workers.take() {
+                workers.join();
+            }
+        };
+        match (&self.runtime, self.control.take()) {
+            (Some(runtime), Some(control)) => block_on(runtime, control.stop(stop_relay)),
+            _ => stop_relay(),
         }
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();

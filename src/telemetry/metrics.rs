@@ -135,8 +135,6 @@ metrics! {
     worker_panics: Counter = "worker_panics_total" [];
     /// Times the relay's lock was taken, by purpose.
     relay_locks: Counters<1> = "relay_locks_total" ["purpose"];
-    /// Events of the relay that control was too slow to take.
-    events_dropped: Counter = "events_dropped_total" [];
     /// Log lines that were dropped because their reader was too slow.
     log_lines_dropped: Counter = "log_lines_dropped_total" [];
     /// Calls known to this node, by phase.

@@ -11,6 +11,7 @@
 pub mod caller;
 pub mod client;
 pub mod defaults;
+pub mod report;
 pub mod server;
 pub mod stage;
 pub mod targets;
@@ -21,5 +22,6 @@ pub use client::{TurnClient, channel_data, code};
 pub use defaults::{
     REALM, SEED, START, config, credential, tcp, ticket, ticket_key, ticket_keys, udp,
 };
+pub use report::Report;
 pub use server::{Outcome, Path, Server};
 pub use world::{Phone, Reaction, World, circuit, pair};

@@ -3,14 +3,14 @@
 use std::num::NonZeroU32;
 
 use serde_json::{Value, json};
+use testkit::Report;
 use vizard::control::policy::{Policy, Reveal};
-use vizard::dataplane::Report;
 use vizard_proto::address::Family;
 use vizard_proto::contract::{EndReason, Event, Scope};
 use vizard_proto::id::AllocationId;
 use vizard_proto::usage::Usage;
 
-use super::harness::{NOW, Node, Told, call_id, live, path, username};
+use super::harness::{NOW, Node, Told, call_id, live, news, path, username};
 
 fn body(reveal: &str) -> Value {
     json!({"caller": "alice", "parties": [
@@ -300,7 +300,7 @@ fn used(allocation: u64, packets: u64, bytes: u64) -> Report {
 async fn a_call_shows_what_happened_and_what_was_sent() {
     let node = Node::start().await;
     let call = node.open(&body("nobody")).await;
-    let report = |reports: &[Report]| node.switchboard().report(reports.iter().copied());
+    let report = |reports: &[Report]| node.switchboard().report(news(reports));
     node.pass(1);
     report(&[
         created(1, &call, 0),
@@ -352,8 +352,8 @@ async fn a_call_shows_what_happened_and_what_was_sent() {
 async fn reports_come_through_the_relays_queue() {
     let node = Node::start().await;
     let call = node.open(&body("nobody")).await;
-    node.reporter.report(created(1, &call, 0));
-    node.reporter.report(used(1, 3, 30));
+    node.tell(created(1, &call, 0));
+    node.tell(used(1, 3, 30));
     loop {
         let shown = node.get(&path(&call)).await.expect(200);
         if shown["parties"]["alice"]["usage"]["packets"] == 3 {

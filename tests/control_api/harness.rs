@@ -6,16 +6,18 @@ use std::sync::{Arc, Mutex};
 
 use reqwest::{Method, RequestBuilder, StatusCode, header};
 use serde_json::Value;
+use testkit::Report;
 use vizard::control::api::Address;
 use vizard::control::calls::Call;
 use vizard::control::clock::{Clock, Now};
 use vizard::control::keys::ApiKeys;
 use vizard::control::offers::{Offer, Reach};
 use vizard::control::policy::Policy;
-use vizard::control::reports::{self, Reporter};
+use vizard::control::reports::{self, News, Reporter};
 use vizard::control::store::{Change, DoneRequest, Embedded, Kept, RequestKey, Store, StoreError};
 use vizard::control::switchboard::{Live, Switchboard};
 use vizard::control::{self, Control, ControlSettings, RelayControl};
+use vizard::dataplane::Reporter as _;
 use vizard::telemetry::Metrics;
 use vizard_proto::auth::ticket::{CallId, Ticket, TicketKey, TicketKeys};
 use vizard_proto::contract::{Command, CommandError, Scope};
@@ -238,6 +240,30 @@ pub(crate) fn live(policy: Policy) -> Live {
     }
 }
 
+fn tell(reporter: &Reporter, report: Report) {
+    match report {
+        Report::Event(event) => reporter.event(event),
+        Report::Usage(allocation, usage) => {
+            assert!(
+                reporter.usage(&mut || vec![(allocation, usage)]),
+                "there is room"
+            );
+        }
+    }
+}
+
+/// Reports as they come together.
+pub(crate) fn news(reports: &[Report]) -> News {
+    let mut news = News::default();
+    for report in reports {
+        match *report {
+            Report::Event(event) => news.events.push(event),
+            Report::Usage(allocation, usage) => news.usage.push((allocation, usage)),
+        }
+    }
+    news
+}
+
 impl Node {
     pub(crate) async fn start() -> Self {
         Self::with(Policy::default()).await
@@ -256,7 +282,7 @@ impl Node {
         let relay = Arc::new(FakeRelay::default());
         let disk = Arc::new(disk);
         let metrics = Arc::new(Metrics::new());
-        let (reporter, reports) = reports::queue(metrics.events_dropped.clone());
+        let (reporter, reports) = reports::queue();
         let (wall, steady) = (Arc::new(AtomicU64::new(now)), Arc::new(AtomicU64::new(0)));
         let shown = (Arc::clone(&wall), Arc::clone(&steady));
         let settings = ControlSettings {
@@ -299,7 +325,20 @@ impl Node {
     }
 
     pub(crate) async fn stop(self) {
-        self.control.stop().await;
+        self.control.stop(|| {}).await;
+    }
+
+    /// Stops, with a relay that reports this with its last breath.
+    pub(crate) async fn stop_with(self, last: Report) {
+        let Self {
+            control, reporter, ..
+        } = self;
+        control.stop(|| tell(&reporter, last)).await;
+    }
+
+    /// The relay reports something.
+    pub(crate) fn tell(&self, report: Report) {
+        tell(&self.reporter, report);
     }
 
     pub(crate) fn switchboard(&self) -> &Switchboard {

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use vizard::dataplane::Report;
+use testkit::Report;
 use vizard_proto::contract::{EndReason, Event};
 use vizard_proto::usage::Usage;
 

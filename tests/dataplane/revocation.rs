@@ -1,6 +1,6 @@
 //! Once a revocation has returned, no packet received later is forwarded by any worker.
 
-use vizard::dataplane::Report;
+use testkit::Report;
 use vizard_proto::contract::{EndReason, Event, Scope};
 
 use crate::loopback::{Call, Caller, Heard, Node, Setup, wait_until};

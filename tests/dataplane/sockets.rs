@@ -17,7 +17,7 @@ use vizard_proto::config::{Config, Limits, Masking};
 use vizard_proto::contract::Command;
 use vizard_proto::time::WallClock;
 
-use crate::loopback::{Caller, Heard, Node, PATIENCE, Setup, wait_until};
+use crate::loopback::{Caller, Heard, Node, PATIENCE, Reports, Setup, wait_until};
 
 /// TTL or hop limit and DSCP/ECN of the next packet.
 fn marks(socket: &UdpSocket) -> (Option<i32>, Option<i32>) {
@@ -251,7 +251,11 @@ fn settings(udp: &[SocketAddr], tcp: &[SocketAddr]) -> Settings {
 }
 
 fn refusal(udp: &[SocketAddr], tcp: &[SocketAddr]) -> String {
-    let started = dataplane::start(settings(udp, tcp), Box::new(drop), Arc::new(Metrics::new()));
+    let started = dataplane::start(
+        settings(udp, tcp),
+        Arc::new(Reports::default()),
+        Arc::new(Metrics::new()),
+    );
     started
         .err()
         .map(|error: StartError| error.to_string())
@@ -295,7 +299,7 @@ fn a_wildcard_and_one_of_its_addresses_together() {
     let one = SocketAddr::from(([127, 0, 0, 1], port));
     let started = dataplane::start(
         settings(&[all, one], &[]),
-        Box::new(drop),
+        Arc::new(Reports::default()),
         Arc::new(Metrics::new()),
     );
     let (handle, running) = started.expect("starts");

@@ -6,14 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use vizard::dataplane::{
-    self, ConnectionLimits, DEFAULT_CHANGES, FastPath, Handle, Report, Running,
+    self, ConnectionLimits, DEFAULT_CHANGES, FastPath, Handle, Reporter, Running, UsageBatch,
 };
 use vizard::telemetry::Metrics;
 use vizard_proto::auth::ticket::{CallId, Credential, Ticket, TicketKey, TicketKeys};
 use vizard_proto::config::{Config, Limits, Masking};
-use vizard_proto::contract::{Command, Scope};
+use vizard_proto::contract::{Command, Event, Scope};
 use vizard_proto::time::WallClock;
 
+use testkit::Report;
 pub use testkit::{Caller, Heard, PATIENCE};
 
 /// What a node is started with.
@@ -52,13 +53,37 @@ impl Default for Setup {
     }
 }
 
+/// What a node has reported.
+#[derive(Default)]
+pub struct Reports(Mutex<Vec<Report>>);
+
+impl Reports {
+    fn lock(&self) -> MutexGuard<'_, Vec<Report>> {
+        self.0.lock().expect("no test panicked")
+    }
+}
+
+impl Reporter for Reports {
+    fn event(&self, event: Event) {
+        self.lock().push(Report::Event(event));
+    }
+
+    fn usage(&self, batch: &mut dyn FnMut() -> UsageBatch) -> bool {
+        let reports = batch()
+            .into_iter()
+            .map(|(id, usage)| Report::Usage(id, usage));
+        self.lock().extend(reports);
+        true
+    }
+}
+
 /// A started data plane.
 pub struct Node {
     pub handle: Handle,
     pub metrics: Arc<Metrics>,
     running: Option<Running>,
     keys: Arc<TicketKeys>,
-    reports: Arc<Mutex<Vec<Report>>>,
+    reports: Arc<Reports>,
     calls: Mutex<u8>,
 }
 
@@ -96,12 +121,11 @@ impl Node {
             fast_path: setup.fast_path,
             coalesce: setup.coalesce,
         };
-        let reports = Arc::new(Mutex::new(Vec::new()));
-        let heard = Arc::clone(&reports);
-        let report = move |report| heard.lock().expect("no test panicked").push(report);
+        let reports = Arc::new(Reports::default());
         let metrics = Arc::new(Metrics::new());
+        let reporter = Arc::clone(&reports) as Arc<dyn Reporter>;
         let (handle, running) =
-            dataplane::start(settings, Box::new(report), Arc::clone(&metrics)).expect("starts");
+            dataplane::start(settings, reporter, Arc::clone(&metrics)).expect("starts");
         handle.start_serving();
         let (running, calls) = (Some(running), Mutex::new(0));
         Self {
@@ -149,7 +173,7 @@ impl Node {
     }
 
     pub fn reports(&self) -> MutexGuard<'_, Vec<Report>> {
-        self.reports.lock().expect("no test panicked")
+        self.reports.lock()
     }
 
     /// The value of one counter, by its name and labels as `/metrics` writes them.

@@ -25,8 +25,10 @@ pub(super) struct Accounts {
     free: Vec<Place>,
     by_allocation: Segments<(AllocationId, Place)>,
     hasher: RandomState,
-    /// The last of those that were used since the last drain; each knows the one before.
+    /// The last of those that were used since a drain began; each knows the one before.
     last_used: Option<Place>,
+    /// The next that the drain under way comes to.
+    draining: Option<Place>,
 }
 
 /// Traffic since the last drain; 32 bits of packets are hours at any rate that one flow reaches.
@@ -39,7 +41,9 @@ struct Slot {
     packets: u32,
     /// How many clients and entries refer to it.
     holders: u32,
-    /// The one that was used before it since the last drain.
+    /// Whether a list of the used has it. It keeps its place until a drain comes to it.
+    is_listed: bool,
+    /// The one that was used before it.
     used_before: Option<Place>,
     /// The IPv4 mask address that its client's packets come from in Data indications.
     mask: Option<SocketAddrV4>,
@@ -53,6 +57,7 @@ impl Accounts {
             by_allocation: Segments::new(),
             hasher: crate::hash::state(seed, "accounts"),
             last_used: None,
+            draining: None,
         }
     }
 
@@ -102,17 +107,26 @@ impl Accounts {
         if slot.holders > 0 {
             return;
         }
-        // What is in the list of the used must stay where it is until the next drain.
-        if slot.packets > 0 {
-            self.drain(&mut *report);
-        }
-        if let Some(account) = self.slot_mut(place).account.take() {
+        let left = core::mem::take(slot);
+        (slot.is_listed, slot.used_before) = (left.is_listed, left.used_before);
+        if let Some(account) = left.account {
             let allocation = account.allocation();
             let hash = self.hasher.hash_one(allocation);
             self.by_allocation.remove(hash, |(id, _)| *id == allocation);
+            if left.packets > 0 {
+                let packets = u64::from(left.packets);
+                report(
+                    allocation,
+                    Usage {
+                        packets,
+                        bytes: left.bytes,
+                    },
+                );
+            }
         }
-        *self.slot_mut(place) = Slot::default();
-        self.free.push(place);
+        if !left.is_listed {
+            self.free.push(place);
+        }
     }
 
     /// Looks at what [`Self::count`] will change.
@@ -153,36 +167,50 @@ impl Accounts {
     pub(super) fn count(&mut self, place: Place, payload: usize) {
         let last_used = self.last_used;
         let slot = self.slot_mut(place);
-        let is_first = slot.packets == 0;
+        let is_first = !slot.is_listed;
         slot.packets = slot.packets.saturating_add(1);
         slot.bytes = slot.bytes.saturating_add(payload as u64);
         if is_first {
+            slot.is_listed = true;
             slot.used_before = last_used;
             self.last_used = Some(place);
         }
     }
 
-    /// Reports what was sent since the last time.
-    pub(super) fn drain(&mut self, mut report: impl FnMut(AllocationId, Usage)) {
-        let mut next = self.last_used.take();
-        while let Some(place) = next {
+    /// Reports what was sent, of `most` accounts at most. Returns whether there are more: those that
+    /// were used before the drain began. What is used meanwhile is for the next drain.
+    pub(super) fn drain(
+        &mut self,
+        most: usize,
+        mut report: impl FnMut(AllocationId, Usage),
+    ) -> bool {
+        if self.draining.is_none() {
+            self.draining = self.last_used.take();
+        }
+        for _ in 0..most {
+            let Some(place) = self.draining else { break };
             let slot = self.slot_mut(place);
             let usage = Usage {
                 packets: u64::from(core::mem::take(&mut slot.packets)),
                 bytes: core::mem::take(&mut slot.bytes),
             };
-            next = slot.used_before.take();
-            if let Some(account) = &slot.account {
-                report(account.allocation(), usage);
+            slot.is_listed = false;
+            let next = slot.used_before.take();
+            match &slot.account {
+                Some(account) => report(account.allocation(), usage),
+                // Its last holder left, and reported it.
+                None => self.free.push(place),
             }
+            self.draining = next;
         }
+        self.draining.is_some()
     }
 
     pub(super) fn clear(&mut self) {
         self.chunks.clear();
         self.free.clear();
         self.by_allocation.clear();
-        self.last_used = None;
+        (self.last_used, self.draining) = (None, None);
     }
 
     fn slot(&self, Place(index): Place) -> &Slot {
@@ -205,6 +233,10 @@ mod tests {
         Account::new(AllocationId(id), None, Meter::default())
     }
 
+    const fn usage(packets: u64, bytes: u64) -> Usage {
+        Usage { packets, bytes }
+    }
+
     #[test]
     fn usage_is_reported_once_in_a_drain_or_when_the_last_holder_leaves() {
         let mut accounts = Accounts::new([1; 32]);
@@ -214,25 +246,57 @@ mod tests {
             accounts.count(places[place], payload);
         }
         let mut reported = Vec::new();
-        let usage = |packets, bytes| Usage { packets, bytes };
-        let mut report = |id, usage| reported.push((id, usage));
+        let mut report = |AllocationId(id), usage| reported.push((id, usage));
         accounts.release(places[1], &mut report);
         accounts.release(places[2], &mut report);
-        accounts.drain(&mut report);
+        assert!(!accounts.drain(9, &mut report));
         accounts.count(places[1], 7);
         accounts.release(places[1], &mut report);
-        accounts.drain(&mut report);
-        let [first, second] = [AllocationId(0), AllocationId(1)];
+        assert!(!accounts.drain(9, &mut report));
         assert_eq!(
             reported,
-            [
-                (second, usage(1, 20)),
-                (first, usage(2, 15)),
-                (second, usage(1, 7))
-            ]
+            [(1, usage(1, 20)), (0, usage(2, 15)), (1, usage(1, 7))]
         );
         let again = accounts.hold(&account(9));
         assert_eq!(again, places[1], "the place is free");
         assert_eq!(accounts.get(again), Some(&account(9)));
+    }
+
+    /// Whatever comes between the parts of a drain, each account's sum comes out, and each place
+    /// is free once.
+    #[test]
+    fn a_drain_in_parts_loses_nothing() {
+        let mut accounts = Accounts::new([1; 32]);
+        let places: Vec<_> = (0..10).map(|id| accounts.hold(&account(id))).collect();
+        let mut sums = [Usage::default(); 12];
+        let mut report = |AllocationId(id), more| sums[usize::try_from(id).expect("few")] += more;
+        for place in &places {
+            accounts.count(*place, 100);
+        }
+        assert!(accounts.drain(4, &mut report), "there are six more");
+        // One that was drained and one that was not, used again; and both kinds leave.
+        for index in [9, 0] {
+            accounts.count(places[index], 1);
+        }
+        for index in [8, 1] {
+            accounts.release(places[index], &mut report);
+        }
+        // One that is still in the list is not given to another.
+        for id in [10, 11] {
+            let place = accounts.hold(&account(id));
+            assert_ne!(place, places[1]);
+            accounts.count(place, 7);
+        }
+        while accounts.drain(4, &mut report) {}
+        while accounts.drain(4, &mut report) {}
+        let free = accounts.free.len();
+        for place in [9, 0, 2, 3, 4, 5, 6, 7].map(|index| places[index]) {
+            accounts.release(place, &mut report);
+        }
+        assert_eq!(accounts.free.len(), free + 8);
+        let once = usage(1, 100);
+        assert_eq!(sums[1..9], [once; 8]);
+        assert_eq!([sums[0], sums[9]], [usage(2, 101); 2]);
+        assert_eq!(sums[10..], [usage(1, 7); 2]);
     }
 }

@@ -11,41 +11,37 @@ use crate::control::clock::{Cautious, Now};
 use crate::control::names;
 use crate::control::policy;
 use crate::control::problem::Problem;
+use crate::control::reports::News;
 use crate::control::store::{Change, StoreError};
-use crate::dataplane::Report;
 
 /// Calls read from the store or written to it at a time.
 const AT_ONCE: usize = 500;
-/// Calls whose usage is saved in one second, so that requests need not wait for it for long. With
-/// more of them, each has to wait for its turn.
-const USAGE_AT_ONCE: usize = 2_000;
+/// How many times that many calls' usage is saved in one second: that of 20,000 calls. Requests are
+/// stored in between. With more of them, each has to wait for its turn.
+const USAGE_TURNS: usize = 40;
 
 impl Switchboard {
     /// Takes in what the relay reports.
-    pub fn report(&self, reports: impl IntoIterator<Item = Report>) {
+    pub fn report(&self, news: News) {
         let now = self.now();
         let mut registry = self.registry();
-        for report in reports {
-            match report {
-                Report::Event(Event::AllocationCreated {
+        for event in news.events {
+            match event {
+                Event::AllocationCreated {
                     allocation,
                     call,
                     party,
                     ..
-                }) => {
-                    registry.allocated(allocation, call, usize::from(party), now);
-                }
-                Report::Event(Event::AllocationEnded { allocation, .. }) => {
-                    registry.released(allocation, now);
-                }
-                Report::Usage(allocation, usage) => {
-                    let more = Traffic {
-                        packets: usage.packets,
-                        bytes: usage.bytes,
-                    };
-                    registry.used(allocation, more);
-                }
+                } => registry.allocated(allocation, call, usize::from(party), now),
+                Event::AllocationEnded { allocation, .. } => registry.released(allocation, now),
             }
+        }
+        for (allocation, usage) in news.usage {
+            let more = Traffic {
+                packets: usage.packets,
+                bytes: usage.bytes,
+            };
+            registry.used(allocation, more);
         }
     }
 
@@ -55,7 +51,11 @@ impl Switchboard {
         let now = self.now();
         self.end_expired(now);
         self.store_settled(now);
-        self.store_usage(USAGE_AT_ONCE);
+        for _ in 0..USAGE_TURNS {
+            if !self.store_usage(AT_ONCE) {
+                break;
+            }
+        }
         let believed = self.cautious().at(now);
         // What can't be forgotten at this time is forgotten at the next.
         let _ = self.asked(self.store.forget(believed));
