@@ -59,6 +59,17 @@ impl Http {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Response {
+        self.exchange(&self.request(method, path, headers, body))
+    }
+
+    /// The bytes of a request with these headers besides the usual.
+    pub fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Vec<u8> {
         let mut head = format!(
             "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
              Authorization: Bearer {}\r\nContent-Type: application/json\r\n\
@@ -70,12 +81,17 @@ impl Http {
             head += &[*name, ": ", *value, "\r\n"].concat();
         }
         head.push_str("\r\n");
-        self.exchange(&[head.as_bytes(), body].concat())
+        [head.as_bytes(), body].concat()
     }
 
     /// Sends bytes as they are, and reads until the API closes the connection.
     pub fn exchange(&self, bytes: &[u8]) -> Response {
-        let mut stream = self.connect();
+        self.attempt(bytes).expect("the API listens")
+    }
+
+    /// As [`Self::exchange`], of an API that may be gone; status 0 if no answer came.
+    pub fn attempt(&self, bytes: &[u8]) -> Option<Response> {
+        let mut stream = self.try_connect()?;
         // An answer may come before all was written.
         let _ = stream.write_all(bytes);
         let mut raw = Vec::new();
@@ -84,25 +100,29 @@ impl Http {
         let status = text.split(' ').nth(1).and_then(|code| code.parse().ok());
         let head = raw.windows(4).position(|end| end == b"\r\n\r\n");
         let body = head.map_or_else(Vec::new, |head| raw[head + 4..].to_vec());
-        Response {
+        Some(Response {
             status: status.unwrap_or(0),
             raw,
             body,
-        }
+        })
     }
 
     /// A connection to the API.
     pub fn connect(&self) -> TcpStream {
+        self.try_connect().expect("the API listens")
+    }
+
+    fn try_connect(&self) -> Option<TcpStream> {
         let domain = Domain::for_address(self.api);
         let socket = Socket::new(domain, Type::STREAM, None).expect("a socket");
         if let Some(source) = self.source {
             let from = SockAddr::from(SocketAddr::new(source, 0));
             socket.bind(&from).expect("an address of this machine");
         }
-        socket.connect(&self.api.into()).expect("the API listens");
+        socket.connect(&self.api.into()).ok()?;
         let stream = TcpStream::from(socket);
         let timeout = Some(PATIENCE);
         stream.set_read_timeout(timeout).expect("a positive time");
-        stream
+        Some(stream)
     }
 }

@@ -2,7 +2,7 @@
 //! that it writes.
 #![allow(dead_code, unreachable_pub, unused_imports)] // Every test file uses a part of it.
 
-mod http;
+pub mod http;
 pub mod world;
 
 use std::fs::File;

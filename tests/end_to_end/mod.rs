@@ -10,6 +10,7 @@ mod endings;
 mod expiry;
 mod flood;
 mod full_disk;
+mod kills;
 mod logging;
 mod store;
 mod strangers;
