@@ -122,10 +122,11 @@ pub async fn serve(
     let address = listener.address().unwrap_or(listen);
     let (stage, stages) = watch::channel(Stage::Running);
     let (stop, stopped) = watch::channel(false);
+    let closed = metrics.api_closed.clone();
     let router = api::router(Arc::clone(&switchboard), &node, &address, metrics);
     let mut closing = stages.clone();
     let listening = async move {
-        let serving = listener.serve(router, stopped);
+        let serving = listener.serve(router, closed, stopped);
         let closed = async {
             reached(&mut closing, Stage::Closed).await;
             stop.send_replace(true);

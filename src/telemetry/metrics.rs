@@ -143,6 +143,8 @@ metrics! {
     decisions: Counters<1> = "decisions_total" ["route"];
     /// Answered requests to the control API, by route and status.
     http_requests: Counters<2> = "http_requests_total" ["route", "code"];
+    /// Connections to the control API that were closed because they had been silent longest when a new one came (full) or did not read (unread).
+    api_closed: Counters<1> = "api_connections_closed_total" ["reason"];
     /// Configuration reloads, by outcome.
     config_reloads: Counters<1> = "config_reloads_total" ["outcome"];
     /// Unix time at which the node started.

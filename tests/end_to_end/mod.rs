@@ -5,6 +5,7 @@
 
 mod addresses;
 mod calls;
+mod crowds;
 mod devices;
 mod endings;
 mod expiry;

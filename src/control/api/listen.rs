@@ -5,7 +5,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -14,16 +13,22 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{debug, error, warn};
 
 use super::bare::Explained;
+use super::crowd::{Crowd, Place};
+use crate::telemetry::metrics::Counters;
 
-/// Connections at a time; more wait in the kernel's queue.
+/// Connections at a time; one more takes the place of the one that has been silent longest.
 const CONNECTIONS: usize = 1024;
 /// How long a client may take to send a request's head, also the first byte of the next request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a client may leave an answer unread.
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often that is looked at.
+const SWEEP: Duration = Duration::from_secs(5);
 /// How long requests may go on after the API was told to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long accepting rests after an error such as too many open files.
@@ -104,18 +109,29 @@ impl Listener {
         }
     }
 
-    /// Serves `router` until `stop` says true, then lets requests finish.
-    pub(crate) async fn serve(self, router: Router, mut stop: watch::Receiver<bool>) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
+    /// Serves `router` until `stop` says true, then lets requests finish. `closed` counts the
+    /// connections that had to leave.
+    pub(crate) async fn serve(
+        self,
+        router: Router,
+        closed: Counters<1>,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let crowd = Crowd::new(CONNECTIONS, closed);
         let mut connections = JoinSet::new();
-        while let Some(place) = place(&places, &mut stop).await {
+        let mut sweeps = tokio::time::interval(SWEEP);
+        loop {
             let accepted = tokio::select! {
                 accepted = self.accept() => accepted,
+                _ = sweeps.tick() => {
+                    crowd.sweep(UNREAD_TIMEOUT);
+                    continue;
+                }
                 () = stopped(&mut stop) => break,
             };
             match accepted {
                 Ok(stream) => {
-                    let connection = converse(stream, router.clone(), stop.clone(), place);
+                    let connection = converse(stream, router.clone(), stop.clone(), crowd.join());
                     connections.spawn(connection);
                 }
                 Err(error) => {
@@ -147,32 +163,23 @@ impl Listener {
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-async fn place(
-    places: &Arc<Semaphore>,
-    stop: &mut watch::Receiver<bool>,
-) -> Option<OwnedSemaphorePermit> {
-    tokio::select! {
-        place = Arc::clone(places).acquire_owned() => place.ok(),
-        () = stopped(stop) => None,
-    }
-}
-
 async fn converse(
     stream: Box<dyn Stream>,
     router: Router,
     mut stop: watch::Receiver<bool>,
-    _place: OwnedSemaphorePermit,
+    place: Place,
 ) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .serve_connection(
-            TokioIo::new(Explained::new(stream)),
+            TokioIo::new(Explained::new(place.watch(stream))),
             TowerToHyperService::new(router),
         );
     let mut connection = std::pin::pin!(connection);
     let done = tokio::select! {
         done = connection.as_mut() => done,
+        () = place.left() => return,
         () = stopped(&mut stop) => {
             connection.as_mut().graceful_shutdown();
             connection.await

@@ -3,6 +3,7 @@
 mod answers;
 mod bare;
 mod calls;
+mod crowd;
 mod door;
 mod extract;
 mod health;
