@@ -87,6 +87,7 @@ const WALLS: &[Wall] = &[
 /// The parts of the data plane: each may know those before it, so that there is no circle.
 const DATAPLANE: &[&str] = &[
     "batch",
+    "beats",
     "hash",
     "clock",
     "coalesce",

@@ -43,6 +43,9 @@ pub trait RelayControl: Send + Sync {
 
     /// How many calls take a place in it.
     fn open_calls(&self) -> usize;
+
+    /// Whether packets are being dealt with.
+    fn is_alive(&self) -> bool;
 }
 
 impl RelayControl for Handle {
@@ -52,6 +55,10 @@ impl RelayControl for Handle {
 
     fn open_calls(&self) -> usize {
         self.load().calls
+    }
+
+    fn is_alive(&self) -> bool {
+        self.is_alive()
     }
 }
 

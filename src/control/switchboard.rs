@@ -175,8 +175,22 @@ impl Switchboard {
         self.relay.open_calls()
     }
 
+    /// Whether the media of calls goes on.
+    pub fn alive(&self) -> Result<(), Problem> {
+        if self.relay.is_alive() {
+            return Ok(());
+        }
+        let detail = "A worker of the relay is stuck: restart the node.";
+        Err(Problem::new(Kind::NotReady, detail))
+    }
+
     /// Whether calls can be opened.
     pub fn ready(&self) -> Result<(), Problem> {
+        self.alive()?;
+        if self.store_failed.load(Ordering::Relaxed) {
+            let detail = "The store can't be written; is the disk full?";
+            return Err(Problem::new(Kind::NotReady, detail));
+        }
         if self.draining.load(Ordering::Relaxed) {
             return Err(Problem::new(Kind::NotReady, "The node is being drained."));
         }

@@ -145,6 +145,10 @@ impl Carrier {
         let mut drains = 2;
         let until = self.shared.clock.now() + LAST_REPORTS;
         while drains > 0 {
+            if self.shared.clock.now() >= until {
+                tracing::warn!("the last usage of some calls was lost: nothing took it");
+                return;
+            }
             let worker = &mut self.worker;
             let mut is_more = true;
             let taken = self.shared.reporter.usage(&mut || {
@@ -156,10 +160,6 @@ impl Carrier {
             });
             drains -= usize::from(!is_more);
             if !taken {
-                if self.shared.clock.now() >= until {
-                    tracing::warn!("the last usage of some calls was lost: nothing took it");
-                    return;
-                }
                 std::thread::sleep(Duration::from_millis(1));
             }
         }

@@ -5,9 +5,11 @@
 //! meets the lock; whoever holds the lock hands out what came of it before it lets go. The control
 //! side reaches all of this through [`Handle`] alone and hears of it through a [`Reporter`].
 //!
-//! Timers: the first worker tells the relay the time, a quarter of a second late at worst.
+//! Timers: the first worker tells the relay the time, a quarter of a second late at worst; if it is stuck, the
+//! next does.
 
 mod batch;
+mod beats;
 mod carrier;
 mod clock;
 mod coalesce;
@@ -126,6 +128,11 @@ impl Handle {
     /// How much there is to do.
     pub fn load(&self) -> Load {
         self.shared.load()
+    }
+
+    /// Whether all workers move; each does at least once a second.
+    pub fn is_alive(&self) -> bool {
+        !self.shared.beats.is_any_stuck(self.shared.clock.now())
     }
 
     /// Tells all workers to stop; [`Running::join`] waits for them.

@@ -11,6 +11,7 @@ use vizard_proto::id::AllocationId;
 use vizard_proto::time::Timestamp;
 use vizard_proto::{Relay, Worker};
 
+use super::beats::Beats;
 use super::clock::Clock;
 use super::counters::{Locks, Purpose, end_label};
 use super::lifecycle::Lifecycle;
@@ -29,6 +30,7 @@ pub(super) struct Shared {
     /// [`Relay::poll_timeout`] in nanoseconds, as of the last time that the lock was held.
     deadline: AtomicU64,
     locks: Locks,
+    pub(super) beats: Beats,
     pub(super) clock: Clock,
     pub(super) rules: Rules,
     pub(super) lifecycle: Lifecycle,
@@ -93,6 +95,7 @@ impl Shared {
                 families: HashMap::new(),
                 gauges,
             }),
+            beats: Beats::new(mailboxes.len()),
             mailboxes,
             reporter,
             deadline: AtomicU64::new(Timestamp::NEVER.as_nanos()),

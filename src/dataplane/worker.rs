@@ -31,7 +31,7 @@ const FIRST_SOCKET: usize = 1;
 
 /// How often usage is reported and connections are checked.
 const TICK: Duration = Duration::from_secs(1);
-/// The most that the first worker sleeps: it tells the relay the time, and another worker may have
+/// The most that the leading worker sleeps: it tells the relay the time, and another worker may have
 /// set a timer meanwhile.
 const TIMER_GRAIN: Duration = Duration::from_millis(250);
 
@@ -158,6 +158,7 @@ impl Worker {
             }
         }
         let looked = self.shared.clock.now();
+        self.shared.beats.beat(self.index, looked);
         self.follow(self.shared.rules.fast_path());
         self.carrier.catch_up();
         self.egress.take_handovers(self.inbox.buffers());
@@ -226,7 +227,7 @@ impl Worker {
         let now = self.shared.clock.now();
         let listeners = self.listeners.iter().map(Listener::wakes_at);
         let mut until = listeners.fold(self.next_tick, Timestamp::min);
-        if self.index == 0 {
+        if self.shared.beats.leads(self.index, now) {
             until = until.min(self.shared.deadline()).min(now + TIMER_GRAIN);
         }
         until.since(now)
@@ -347,7 +348,8 @@ impl Worker {
     fn keep_time(&mut self) {
         let now = self.shared.clock.now();
         // One worker is enough to tell the relay the time.
-        if self.index == 0 && now >= self.shared.deadline() {
+        let leads = self.shared.beats.leads(self.index, now);
+        if leads && now >= self.shared.deadline() {
             self.shared
                 .with_relay(Purpose::Timeout, now, vizard_proto::Relay::handle_timeout);
         }
@@ -356,7 +358,7 @@ impl Worker {
             self.readable.fill(true);
             self.coalescer.set_interval(self.shared.rules.coalesce());
             self.carrier.tick();
-            if self.index == 0 {
+            if leads {
                 self.shared.check_clock();
             }
             let carrier = &self.carrier;

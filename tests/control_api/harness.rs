@@ -32,6 +32,8 @@ pub(crate) const NOW: u64 = 1_790_000_000;
 pub(crate) struct FakeRelay {
     commands: Mutex<Vec<Told>>,
     full: AtomicBool,
+    /// Whether its workers do not move.
+    pub(crate) stuck: AtomicBool,
     /// Up to when calls have been forgotten.
     pub(crate) ended_before: AtomicU64,
 }
@@ -100,6 +102,10 @@ impl RelayControl for FakeRelay {
         } else {
             0
         }
+    }
+
+    fn is_alive(&self) -> bool {
+        !self.stuck.load(Ordering::Relaxed)
     }
 }
 

@@ -236,7 +236,13 @@ async fn a_full_disk_refuses_to_open_and_loses_nothing() {
     );
     node.post("/v1/decisions", &body()).await.expect(200);
     node.get("/livez").await.expect(200);
+    node.get("/readyz").await.problem(503, "not-ready");
+    node.switchboard().tick();
+    node.get("/readyz").await.problem(503, "not-ready");
     node.disk.fill(false);
+    // No call has to be tried for it.
+    node.switchboard().tick();
+    node.get("/readyz").await.expect(200);
     assert_eq!(node.listed("").await, [call["id"].as_str().unwrap()]);
     node.open(&body()).await;
 }

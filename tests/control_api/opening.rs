@@ -1,6 +1,7 @@
 //! Decisions, and opening calls.
 
 use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
 use vizard::control::policy::{Policy, Reveal, Ringing};
 use vizard::control::switchboard::Live;
 use vizard_proto::auth::ticket::Ticket;
@@ -384,6 +385,19 @@ async fn a_call_that_the_relay_can_t_take_is_not_made() {
     node.relay.fill(false);
     node.get("/readyz").await.expect(200);
     node.open(&two("nobody", "nobody")).await;
+}
+
+#[tokio::test]
+async fn a_stuck_relay_is_neither_alive_nor_ready() {
+    let node = Node::start().await;
+    node.relay.stuck.store(true, Ordering::Relaxed);
+    for path in ["/livez", "/readyz"] {
+        node.get(path).await.problem(503, "not-ready");
+    }
+    node.relay.stuck.store(false, Ordering::Relaxed);
+    for path in ["/livez", "/readyz"] {
+        node.get(path).await.expect(200);
+    }
 }
 
 #[tokio::test]

@@ -3,18 +3,21 @@
 use std::io::IoSliceMut;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
 };
 use socket2::SockRef;
-use vizard::dataplane::{self, ConnectionLimits, FastPath, Settings, StartError};
+use vizard::dataplane::{
+    self, ConnectionLimits, FastPath, Reporter, Settings, StartError, UsageBatch,
+};
 use vizard::telemetry::Metrics;
-use vizard_proto::auth::ticket::{TicketKey, TicketKeys};
+use vizard_proto::auth::ticket::{CallId, TicketKey, TicketKeys};
 use vizard_proto::config::{Config, Limits, Masking};
-use vizard_proto::contract::Command;
+use vizard_proto::contract::{Command, Event};
 use vizard_proto::time::WallClock;
 
 use crate::loopback::{Caller, Heard, Node, PATIENCE, Reports, Setup, wait_until};
@@ -304,6 +307,47 @@ fn a_wildcard_and_one_of_its_addresses_together() {
     );
     let (handle, running) = started.expect("starts");
     assert_eq!(running.udp(), [all, one]);
+    handle.shutdown();
+    running.join();
+}
+
+/// Holds up the first worker, outside of the relay's lock, until it is let go.
+struct Holder(Mutex<bool>);
+
+impl Reporter for Holder {
+    fn event(&self, _: Event) {}
+
+    fn usage(&self, batch: &mut dyn FnMut() -> UsageBatch) -> bool {
+        let is_first = thread::current().name() == Some("worker-0");
+        while is_first && *self.0.lock().expect("no panic") {
+            thread::sleep(Duration::from_millis(20));
+        }
+        drop(batch());
+        true
+    }
+}
+
+/// Timers of calls and allocations are everyone's: one stuck thread must not stop them.
+#[test]
+fn a_stuck_worker_is_seen_and_another_tells_the_relay_the_time() {
+    let settings = settings(&[SocketAddr::from(([127, 0, 0, 1], 0))], &[]);
+    let holder = Arc::new(Holder(Mutex::new(true)));
+    let reporter = Arc::clone(&holder) as Arc<dyn Reporter>;
+    let started = dataplane::start(settings, reporter, Arc::new(Metrics::new()));
+    let (handle, running) = started.expect("starts");
+    handle.start_serving();
+    assert!(handle.is_alive());
+    wait_until("the first is known to be stuck", || !handle.is_alive());
+    let now = SystemTime::UNIX_EPOCH.elapsed().expect("after 1970");
+    let open = Command::OpenCall {
+        call: CallId([1; 16]),
+        until: now.as_secs() + 2,
+        usernames: Vec::new(),
+    };
+    handle.command(open).expect("there is room");
+    wait_until("the call is over", || handle.load().calls == 0);
+    *holder.0.lock().expect("no panic") = false;
+    wait_until("all move again", || handle.is_alive());
     handle.shutdown();
     running.join();
 }

@@ -17,17 +17,22 @@ pub(super) struct Health {
     status: &'static str,
 }
 
-/// The process runs.
+/// The process runs, and packets are being dealt with.
 #[utoipa::path(
     get,
     operation_id = "getLivez",
     path = "/livez",
     tag = "node",
     security(()),
-    responses((status = 200, description = "It runs", body = Health)),
+    responses(
+        (status = 200, description = "It runs", body = Health),
+        (status = 503, description = "A worker has not moved for 10 seconds: restart it",
+            body = Problem, content_type = "application/problem+json"),
+    ),
 )]
-pub(super) async fn livez() -> axum::Json<Health> {
-    axum::Json(Health { status: "ok" })
+pub(super) async fn livez(State(api): State<Api>) -> Result<axum::Json<Health>, Problem> {
+    api.switchboard.alive()?;
+    Ok(axum::Json(Health { status: "ok" }))
 }
 
 /// The node takes calls.
@@ -39,7 +44,8 @@ pub(super) async fn livez() -> axum::Json<Health> {
     security(()),
     responses(
         (status = 200, description = "It takes calls", body = Health),
-        (status = 503, description = "It is being drained, or full",
+        (status = 503, description = "It is being drained, full, without an address for clients, \
+            unable to write its store, or stuck",
             body = Problem, content_type = "application/problem+json"),
     ),
 )]

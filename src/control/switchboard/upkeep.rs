@@ -1,8 +1,10 @@
 //! What the switchboard does unasked: at its start, by the clock, and when the relay reports.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use tracing::{debug, error, warn};
+use vizard_proto::auth::ticket::CallId;
 use vizard_proto::contract::{Command, Event, Scope};
 
 use super::{Live, Switchboard, Tickets};
@@ -12,13 +14,16 @@ use crate::control::names;
 use crate::control::policy;
 use crate::control::problem::Problem;
 use crate::control::reports::News;
-use crate::control::store::{Change, StoreError};
+use crate::control::store::{Change, DoneRequest, RequestKey, StoreError};
 
 /// Calls read from the store or written to it at a time.
 const AT_ONCE: usize = 500;
 /// How many times that many calls' usage is saved in one second: that of 20,000 calls. Requests are
 /// stored in between. With more of them, each has to wait for its turn.
 const USAGE_TURNS: usize = 40;
+
+/// The key of no request: no hash is all zeros.
+const NO_REQUEST: RequestKey = RequestKey([0; 32]);
 
 impl Switchboard {
     /// Takes in what the relay reports.
@@ -59,6 +64,20 @@ impl Switchboard {
         let believed = self.cautious().at(now);
         // What can't be forgotten at this time is forgotten at the next.
         let _ = self.asked(self.store.forget(believed));
+        if self.store_failed.load(Ordering::Relaxed) {
+            self.try_store(now);
+        }
+    }
+
+    /// Writes something that is forgotten at once: whether the store works again is not to be left
+    /// to the next call, which may go to another node as long as this one says that it is not ready.
+    fn try_store(&self, now: Now) {
+        let nothing = DoneRequest {
+            body: [0; 32],
+            call: CallId([0; 16]),
+            until: now.wall,
+        };
+        let _ = self.commit(&[Change::Request(&NO_REQUEST, &nothing)]);
     }
 
     /// Saves all that the store has not seen: nothing comes after this.
