@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -137,4 +138,32 @@ async fn an_answer_that_comes_with_the_end_does_not_undo_it() {
     assert_eq!(ended["phase"], "ended");
     assert_eq!(node.get(&path(&call)).await.expect(200), ended);
     assert!(node.kept(call_id(&call)).end.is_some(), "the store knows");
+}
+
+/// 64 lists at a time left the processor to nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_are_made_two_at_a_time_and_take_no_reader_s_place() {
+    let node = Node::start().await;
+    let call = node.open(&body()).await;
+    let request = |method, path: &str| node.request(method, path).bearer_auth(KEY);
+    let mut lists = JoinSet::new();
+    while_held(&[&node.disk.slow], async || {
+        for _ in 0..READING + 40 {
+            lists.spawn(Answer::of(request(Method::GET, "/v1/calls?phase=ended")));
+        }
+        let made = || node.disk.listings.load(Ordering::SeqCst);
+        while made() < 2 {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..20 {
+            let shown = Answer::of(request(Method::GET, &path(&call))).await;
+            assert_eq!(shown.expect(200)["phase"], "ringing");
+        }
+        let ended = Answer::of(request(Method::DELETE, &path(&call))).await;
+        assert_eq!(ended.expect(200)["phase"], "ended");
+        assert_eq!(made(), 2);
+    });
+    while let Some(answer) = lists.join_next().await {
+        answer.unwrap().expect(200);
+    }
 }

@@ -116,6 +116,8 @@ pub(crate) struct Disk {
     broken: AtomicBool,
     foreign: bool,
     writes: AtomicU64,
+    /// How often it was asked for ended calls.
+    pub(crate) listings: AtomicU64,
     /// Reading a call waits for it.
     pub(crate) slow: Mutex<()>,
     /// Writing waits for it, when all is written.
@@ -131,6 +133,7 @@ impl Disk {
             broken,
             foreign: false,
             writes: AtomicU64::new(0),
+            listings: AtomicU64::new(0),
             slow: Mutex::default(),
             slow_writes: Mutex::default(),
         }
@@ -187,6 +190,8 @@ impl Store for Disk {
     }
 
     fn ended(&self, after: Option<(u64, CallId)>, most: usize) -> Result<Vec<Kept>, StoreError> {
+        self.listings.fetch_add(1, Ordering::SeqCst);
+        drop(self.slow.lock().unwrap());
         self.store.ended(after, most)
     }
 

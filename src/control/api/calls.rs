@@ -199,7 +199,7 @@ pub(super) async fn list(
     let (phase, after, limit) = filter.check()?;
     let node = Arc::clone(&api.node);
     let page = api
-        .read(move |switchboard| {
+        .list(move |switchboard| {
             let mut page = Page::new(phase, limit);
             switchboard.list(phase, after, limit + 1, |call| page.take(&node, &call))?;
             Ok(page.finish())

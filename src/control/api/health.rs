@@ -83,9 +83,5 @@ pub(super) async fn metrics(State(api): State<Api>) -> Response {
     responses((status = 200, description = "OpenAPI 3.1", body = serde_json::Value)),
 )]
 pub(super) async fn openapi(State(api): State<Api>) -> Response {
-    (
-        [(header::CONTENT_TYPE, "application/json")],
-        api.document.to_string(),
-    )
-        .into_response()
+    ([(header::CONTENT_TYPE, "application/json")], api.document).into_response()
 }

@@ -18,6 +18,7 @@ mod view;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -43,6 +44,9 @@ pub use listen::{Address, ListenError};
 
 /// Requests that read calls, worked on at a time; more are told to come back.
 pub const READING: usize = 64;
+/// Lists made at a time; more wait. A list is the one request that takes long for the processor,
+/// and what ends a call must not compete with many of them.
+const LISTING: usize = 2;
 /// Requests that open or change calls, worked on at a time; more are told to come back.
 pub const CHANGING: usize = 256;
 /// Calls whose end is stored at a time; more wait, and their media has stopped meanwhile.
@@ -68,7 +72,7 @@ pub(super) struct Api {
     switchboard: Arc<Switchboard>,
     metrics: Arc<Metrics>,
     node: Arc<str>,
-    document: Arc<str>,
+    document: Bytes,
     shapes: Arc<Shapes>,
     /// Whether the API listens on a loopback address.
     on_loopback: bool,
@@ -78,6 +82,7 @@ pub(super) struct Api {
 /// Room for requests that wait for the store, so that no kind of them takes another's.
 struct Places {
     reading: Arc<Semaphore>,
+    listing: Arc<Semaphore>,
     changing: Arc<Semaphore>,
     ending: Arc<Semaphore>,
 }
@@ -89,6 +94,15 @@ impl Api {
         work: impl FnOnce(&Switchboard) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
         self.work(place(&self.places.reading)?, work).await
+    }
+
+    /// Has the switchboard go through its calls.
+    async fn list<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Switchboard) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let place = Arc::clone(&self.places.listing).acquire_owned().await;
+        self.work(place.map_err(|_| overloaded())?, work).await
     }
 
     /// Has the switchboard open or change a call.
@@ -155,6 +169,7 @@ pub(super) fn router(
         on_loopback: matches!(listen, Address::Tcp(address) if address.ip().is_loopback()),
         places: Arc::new(Places {
             reading: Arc::new(Semaphore::new(READING)),
+            listing: Arc::new(Semaphore::new(LISTING)),
             changing: Arc::new(Semaphore::new(CHANGING)),
             ending: Arc::new(Semaphore::new(ENDING)),
         }),
