@@ -218,6 +218,11 @@ impl ForwardTable {
         self.accounts.drain(most, report)
     }
 
+    /// Whether there is something to report.
+    pub fn has_usage(&self) -> bool {
+        self.accounts.has_usage()
+    }
+
     /// What becomes of the payload at `body` in `packet`, if there is an entry for it. A payload
     /// above `cap` has an allowance.
     pub fn forward(

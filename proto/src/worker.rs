@@ -184,6 +184,11 @@ impl Worker {
         self.table.len()
     }
 
+    /// Whether there is something to report.
+    pub fn has_usage(&self) -> bool {
+        !self.usage.is_empty() || self.table.has_usage()
+    }
+
     /// Reports what was passed on, by the sender's allocation: `most` reports at most, of which
     /// two may be of one allocation. Returns whether there is more from before this drain began.
     pub fn drain_usage(

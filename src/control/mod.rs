@@ -54,7 +54,7 @@ impl RelayControl for Handle {
     }
 
     fn open_calls(&self) -> usize {
-        self.load().calls
+        self.open_calls()
     }
 
     fn is_alive(&self) -> bool {
@@ -219,7 +219,7 @@ async fn hear(
         };
         match news {
             Some(news) => switchboard.report(news),
-            None => return,
+            None => break,
         }
     }
     switchboard.report(reports.rest());

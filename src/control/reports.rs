@@ -3,6 +3,7 @@
 //! room adds up in the workers.
 
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use vizard_proto::contract::Event;
 
 use crate::dataplane::{self, UsageBatch};
@@ -62,7 +63,12 @@ impl dataplane::Reporter for Reporter {
                 place.send(batch());
                 true
             }
-            Err(_) => false,
+            Err(TrySendError::Full(())) => false,
+            // As with events: it is not wanted any more.
+            Err(TrySendError::Closed(())) => {
+                drop(batch());
+                true
+            }
         }
     }
 }

@@ -23,6 +23,13 @@ impl Beats {
         Self((0..workers).map(|_| Beat::default()).collect())
     }
 
+    /// From here on all of them are expected to move.
+    pub(super) fn begin(&self, now: Timestamp) {
+        (0..)
+            .take(self.0.len())
+            .for_each(|worker| self.beat(worker, now));
+    }
+
     pub(super) fn beat(&self, worker: u16, now: Timestamp) {
         if let Some(Beat(last)) = self.0.get(usize::from(worker)) {
             last.store(now.as_nanos(), Ordering::Relaxed);
@@ -59,7 +66,7 @@ mod tests {
         let leaders = |now| [0, 1, 2].map(|worker| beats.leads(worker, at(now)));
         assert_eq!(leaders(100), [true, false, false], "none has begun");
         assert!(!beats.is_any_stuck(at(100)));
-        (0..3).for_each(|worker| beats.beat(worker, at(100)));
+        beats.begin(at(100));
         assert_eq!(leaders(102), [true, false, false]);
         beats.beat(1, at(105));
         beats.beat(2, at(105));

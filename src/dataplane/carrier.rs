@@ -122,44 +122,34 @@ impl Carrier {
     }
 
     /// Reports a part of the usage, so that no packet waits for all of it. What finds no room is
-    /// left for the next second, and so is what was used meanwhile.
-    pub(super) fn report_usage(&mut self) {
+    /// left for the next second, and so is what was used meanwhile. Returns whether there was room.
+    pub(super) fn report_usage(&mut self) -> bool {
         if !self.is_draining {
-            return;
+            return true;
         }
         let worker = &mut self.worker;
         let mut is_more = false;
-        self.shared.reporter.usage(&mut || {
+        let had_room = self.shared.reporter.usage(&mut || {
             let mut batch = Vec::with_capacity(USAGE_BATCH);
             let mut report = |allocation, usage| batch.push((allocation, usage));
             is_more = worker.drain_usage(USAGE_BATCH, &mut report);
             batch
         });
         self.is_draining = is_more;
+        had_room
     }
 
     /// Reports all usage there is, at the end. If nothing takes it for a while, it is lost, and
     /// the log says so.
     pub(super) fn report_all_usage(&mut self) {
-        // The first drain is what was used before it began, the second the rest.
-        let mut drains = 2;
         let until = self.shared.clock.now() + LAST_REPORTS;
-        while drains > 0 {
+        while self.worker.has_usage() {
             if self.shared.clock.now() >= until {
                 tracing::warn!("the last usage of some calls was lost: nothing took it");
                 return;
             }
-            let worker = &mut self.worker;
-            let mut is_more = true;
-            let taken = self.shared.reporter.usage(&mut || {
-                let mut batch = Vec::new();
-                is_more = worker.drain_usage(USAGE_BATCH, |allocation, usage| {
-                    batch.push((allocation, usage));
-                });
-                batch
-            });
-            drains -= usize::from(!is_more);
-            if !taken {
+            self.is_draining = true;
+            if !self.report_usage() {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }

@@ -164,6 +164,8 @@ pub(super) struct Counters {
     closed: Sums,
     rounds: Sums,
     tcp_writes: Counter,
+    /// To be added to it.
+    writes: u64,
     answers: HashMap<(u16, u16), Counter>,
     other_answers: Counter,
 }
@@ -200,6 +202,7 @@ impl Counters {
                 Round::ALL.iter().map(|round| round.as_str()),
             ),
             tcp_writes: metrics.tcp_writes.clone(),
+            writes: 0,
             answers: answers(metrics),
             other_answers: metrics.answers.of(["other", "other"]),
         }
@@ -241,7 +244,7 @@ impl Counters {
     }
 
     pub(super) fn wrote(&mut self, calls: u64) {
-        self.tcp_writes.inc_by(calls);
+        self.writes += calls;
     }
 
     /// Counts a STUN answer by its method and error code.
@@ -269,6 +272,9 @@ impl Counters {
             &mut self.rounds,
         ] {
             sums.flush();
+        }
+        if self.writes > 0 {
+            self.tcp_writes.inc_by(std::mem::take(&mut self.writes));
         }
     }
 }

@@ -140,9 +140,7 @@ impl Egress {
             Err(loss) => counters.lost(loss),
         };
         let calls = self.messages.flush(&mut self.connections, arena, report);
-        if calls > 0 {
-            self.counters.wrote(calls);
-        }
+        self.counters.wrote(calls);
     }
 
     /// Sends what has been gathered.

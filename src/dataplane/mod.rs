@@ -31,7 +31,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::{Poll, Waker};
 use vizard_proto::Relay;
@@ -55,6 +55,8 @@ pub use udp::FastPath;
 
 /// How many changes of what a worker knows may wait for it unless [`Settings::changes`] says otherwise.
 pub const DEFAULT_CHANGES: usize = 16_384;
+/// How long the workers have to stop, their last reports included.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// More workers than this are not started.
 const MOST_WORKERS: usize = 256;
 
@@ -111,6 +113,7 @@ impl Handle {
     /// Lets the workers serve clients; until then what comes in waits in the kernel. To be called
     /// when the relay has been told all that must survive a restart.
     pub fn start_serving(&self) {
+        self.shared.beats.begin(self.shared.clock.now());
         self.shared.lifecycle.start_serving();
     }
 
@@ -128,6 +131,11 @@ impl Handle {
     /// How much there is to do.
     pub fn load(&self) -> Load {
         self.shared.load()
+    }
+
+    /// How many calls take a place in the relay. Waits for no lock.
+    pub fn open_calls(&self) -> usize {
+        self.shared.open_calls()
     }
 
     /// Whether all workers move; each does at least once a second.
@@ -159,11 +167,20 @@ impl Running {
         &self.tcp
     }
 
-    /// Waits until all workers have stopped.
+    /// Waits until all workers have stopped. One that is stuck is left behind after a while:
+    /// there may be calls to be stored.
     pub fn join(self) {
+        let until = Instant::now() + STOP_TIMEOUT;
         for thread in self.threads {
-            // A worker that panicked has said so, and there is nothing left to wait for.
-            let _ = thread.join();
+            while !thread.is_finished() && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if thread.is_finished() {
+                // A worker that panicked has said so, and there is nothing left to wait for.
+                let _ = thread.join();
+            } else {
+                tracing::error!("a worker is stuck and does not stop");
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 //! be done.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vizard_proto::address::Family;
@@ -29,6 +29,8 @@ pub(super) struct Shared {
     pub(super) reporter: Arc<dyn Reporter>,
     /// [`Relay::poll_timeout`] in nanoseconds, as of the last time that the lock was held.
     deadline: AtomicU64,
+    /// [`Relay::call_count`], as of then.
+    calls: AtomicUsize,
     locks: Locks,
     pub(super) beats: Beats,
     pub(super) clock: Clock,
@@ -99,6 +101,7 @@ impl Shared {
             mailboxes,
             reporter,
             deadline: AtomicU64::new(Timestamp::NEVER.as_nanos()),
+            calls: AtomicUsize::new(0),
             locks: Locks::new(&metrics),
             clock,
             rules,
@@ -139,6 +142,8 @@ impl Shared {
         }
         let deadline = state.relay.poll_timeout().unwrap_or(Timestamp::NEVER);
         self.deadline.store(deadline.as_nanos(), Ordering::Relaxed);
+        self.calls
+            .store(state.relay.call_count(), Ordering::Relaxed);
         result
     }
 
@@ -188,6 +193,11 @@ impl Shared {
     /// When the relay wants to be told the time.
     pub(super) fn deadline(&self) -> Timestamp {
         Timestamp::from_nanos(self.deadline.load(Ordering::Relaxed))
+    }
+
+    /// How many calls there are.
+    pub(super) fn open_calls(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
     }
 
     /// A worker has `now` entries after it had `before`.

@@ -206,6 +206,11 @@ impl Accounts {
         self.draining.is_some()
     }
 
+    /// Whether a drain would report something.
+    pub(super) fn has_usage(&self) -> bool {
+        self.last_used.is_some() || self.draining.is_some()
+    }
+
     pub(super) fn clear(&mut self) {
         self.chunks.clear();
         self.free.clear();

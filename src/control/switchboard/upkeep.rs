@@ -56,20 +56,22 @@ impl Switchboard {
         let now = self.now();
         self.end_expired(now);
         self.store_settled(now);
+        let mut saved = Ok(true);
         for _ in 0..USAGE_TURNS {
-            if !self.store_usage(AT_ONCE) {
+            saved = self.store_usage(AT_ONCE);
+            if !matches!(saved, Ok(true)) {
                 break;
             }
         }
         let believed = self.cautious().at(now);
         // What can't be forgotten at this time is forgotten at the next.
         let _ = self.asked(self.store.forget(believed));
-        if self.store_failed.load(Ordering::Relaxed) {
+        if saved.is_ok() && self.store_failed.load(Ordering::Relaxed) {
             self.try_store(now);
         }
     }
 
-    /// Writes something that is forgotten at once: whether the store works again is not to be left
+    /// Writes something that is soon forgotten: whether the store works again is not to be left
     /// to the next call, which may go to another node as long as this one says that it is not ready.
     fn try_store(&self, now: Now) {
         let nothing = DoneRequest {
@@ -82,11 +84,11 @@ impl Switchboard {
 
     /// Saves all that the store has not seen: nothing comes after this.
     pub fn close(&self) {
-        let now = self.now();
-        self.end_expired(now);
+        // What is known already comes first: ending waits for the relay, which may be stuck.
         let unsaved = self.registry().ended_unsaved();
         let _ = self.store_ended(&unsaved);
-        while self.store_usage(AT_ONCE) {}
+        while let Ok(true) = self.store_usage(AT_ONCE) {}
+        self.end_expired(self.now());
     }
 
     /// The tickets of these calls have run out by one of the clocks. The other may disagree, here,
@@ -129,23 +131,21 @@ impl Switchboard {
         Ok(())
     }
 
-    /// Saves the usage of some calls that go on; whether there was any.
-    fn store_usage(&self, most: usize) -> bool {
+    /// Saves the usage of some calls that go on. Returns whether there was any.
+    fn store_usage(&self, most: usize) -> Result<bool, Problem> {
         let mut told_up_to = self
             .told_up_to
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let calls = self.registry().take_used(*told_up_to, most);
         let Some(last) = calls.last() else {
-            return false;
+            return Ok(false);
         };
         *told_up_to = last.id;
         let changes: Vec<_> = calls.iter().map(Change::Usage).collect();
-        let stored = self.commit(&changes).is_ok();
-        if !stored {
-            self.registry().untold(&calls);
-        }
-        stored
+        self.commit(&changes)
+            .inspect_err(|_| self.registry().untold(&calls))?;
+        Ok(true)
     }
 
     /// Brings the gauge of calls up to date.

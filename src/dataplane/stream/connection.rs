@@ -197,10 +197,15 @@ impl Connection {
         self.to_pass_over = Some(len);
     }
 
+    /// Whether something waits to be sent.
+    pub(super) fn has_queue(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
     /// Writes as much of `slices` as the socket takes: nothing while something waits. `None` if the
     /// connection is broken.
     pub(super) fn write(&mut self, slices: &[IoSlice<'_>]) -> Option<usize> {
-        if !self.queue.is_empty() {
+        if self.has_queue() {
             return Some(0);
         }
         loop {

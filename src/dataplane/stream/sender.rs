@@ -88,7 +88,8 @@ impl<T: Copy> Sender<T> {
         self.waiting.clear();
     }
 
-    /// Sends what waits, of which the bodies lie in `buffers`; returns how many calls it took.
+    /// Sends what waits, of which the bodies lie in `buffers`; returns how many write
+    /// calls it took.
     pub(crate) fn flush(
         &mut self,
         connections: &mut Connections,
@@ -100,8 +101,9 @@ impl<T: Copy> Sender<T> {
         let of_one = |one: &Waiting<T>, next: &Waiting<T>| one.order.0 == next.order.0;
         for messages in self.waiting.chunk_by(of_one) {
             let place = messages[0].order.0;
-            calls += 1;
-            if !send(connections.open_at(place), messages, buffers, &mut outcome) {
+            let connection = connections.open_at(place);
+            calls += u64::from(connection.as_ref().is_some_and(|it| !it.has_queue()));
+            if !send(connection, messages, buffers, &mut outcome) {
                 connections.mark_closing(place, Closed::Failed);
             }
         }
