@@ -177,7 +177,7 @@ impl Control {
 }
 
 async fn reached(stages: &mut watch::Receiver<Stage>, stage: Stage) {
-    // An error is the end of whoever could say so.
+    // An error means that the sender is gone, and with it the control side.
     let _ = stages.wait_for(|now| *now >= stage).await;
 }
 

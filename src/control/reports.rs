@@ -38,7 +38,7 @@ pub struct News {
 /// Both ends.
 #[expect(
     clippy::disallowed_methods,
-    reason = "whoever reports holds the relay's lock and can't wait, and a lost event would leave a \
+    reason = "events are reported under the relay's lock, which can't wait, and a lost event would leave a \
               call wrong for good; taking one in is far cheaper than making one"
 )]
 pub fn queue() -> (Reporter, Reports) {

@@ -89,7 +89,8 @@ impl Http {
         self.attempt(bytes).expect("the API listens")
     }
 
-    /// As [`Self::exchange`], of an API that may be gone; status 0 if no answer came.
+    /// As [`Self::exchange`], of an API that may be gone. `None` if it takes no
+    /// connection; status 0 if no answer came.
     pub fn attempt(&self, bytes: &[u8]) -> Option<Response> {
         let mut stream = self.try_connect()?;
         // An answer may come before all was written.
